@@ -1,0 +1,177 @@
+import { createReadStream } from 'node:fs';
+import { copyFile, link, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { VoiceError } from '../errors/voice-error.ts';
+import type { UploadFormat } from '../services/stt-service.ts';
+import { type FfmpegProcess, startFfmpeg } from './ffmpeg.ts';
+
+export interface DecodeOptions {
+  path: string;
+  format: UploadFormat;
+  sampleRateHz: number;
+  /** ffmpeg stops by itself one second after this much sound. */
+  maxSeconds: number;
+  /** How long ffmpeg may keep us waiting in all; a slow consumer does not count. */
+  timeoutMs: number;
+  ffmpegPath: string;
+}
+
+/** ffmpeg's names: the demuxer that is forced, and the only ones that may be opened. */
+const DEMUXERS: Record<UploadFormat, string> = {
+  wav: 'wav',
+  mp3: 'mp3',
+  flac: 'flac',
+  ogg: 'ogg',
+  webm: 'matroska',
+  mp4: 'mov',
+  aac: 'aac',
+};
+/** The name in the private folder; nothing of the upload's own name reaches ffmpeg. */
+const PRIVATE_NAME = 'in';
+
+/**
+ * Decodes what a stranger sent to s16le mono, with an ffmpeg that can open nothing but that:
+ * its format is forced by magic bytes and the only one allowed, so that playlists (HLS, ffconcat,
+ * SDP, DASH) are refused before they name a file or host. It reads a pipe; MP4 needs to seek (its
+ * index may stand at the end) and gets a folder of its own with that one file.
+ * Throws `invalid_file_format`, `engine_failed`, or `signal.reason` with ffmpeg killed.
+ */
+export async function* decodeWithFfmpeg(
+  options: DecodeOptions,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  signal.throwIfAborted();
+  const folder = await mkdtemp(join(tmpdir(), 'antiphon-decode-'));
+  try {
+    if (needsFile(options)) await placeFile(options.path, join(folder, PRIVATE_NAME));
+    signal.throwIfAborted();
+    const ffmpeg = await startFfmpeg({
+      ffmpegPath: options.ffmpegPath,
+      args: decodeArguments(options),
+      cwd: folder,
+      lowPriority: true,
+    });
+    yield* readOutput(ffmpeg, options, signal);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function needsFile({ format }: DecodeOptions): boolean {
+  return format === 'mp4';
+}
+
+/** A hard link where the file systems allow it: no symbolic link, no second copy of 25 MB. */
+async function placeFile(path: string, target: string): Promise<void> {
+  try {
+    await link(path, target);
+  } catch {
+    await copyFile(path, target);
+  }
+}
+
+function decodeArguments(options: DecodeOptions): string[] {
+  const { format, sampleRateHz, maxSeconds } = options;
+  const file = needsFile(options);
+  const demuxer = DEMUXERS[format];
+  const limit = Number.isFinite(maxSeconds) ? `-t ${maxSeconds + 1}` : '';
+  const groups = [
+    '-loglevel error -threads 1',
+    `-protocol_whitelist ${file ? 'file,pipe' : 'pipe'} -format_whitelist ${demuxer}`,
+    `-f ${demuxer} -i ${file ? `file:${PRIVATE_NAME}` : 'pipe:0'}`,
+    `-map 0:a:0 -vn -sn -dn ${limit}`,
+    `-ac 1 -ar ${sampleRateHz} -c:a pcm_s16le -f s16le pipe:1`,
+  ];
+  // None of these values holds a blank: they are numbers and names from tables.
+  return groups.flatMap((group) => group.trim().split(' '));
+}
+
+async function* readOutput(
+  ffmpeg: FfmpegProcess,
+  options: DecodeOptions,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const kill = (): void => {
+    ffmpeg.kill();
+  };
+  signal.addEventListener('abort', kill);
+  const input = needsFile(options) ? undefined : feed(ffmpeg, options.path);
+  const patience = new Patience(options.timeoutMs, kill);
+  const output: AsyncIterator<Uint8Array> = ffmpeg.stdout[Symbol.asyncIterator]();
+  let producedBytes = 0;
+  try {
+    for (;;) {
+      const next = await patience.during(output.next());
+      signal.throwIfAborted();
+      if (next.done) break;
+      producedBytes += next.value.length;
+      yield next.value;
+    }
+    const ending = await patience.during(ffmpeg.exit);
+    signal.throwIfAborted();
+    const failure = failureOf({ ...ending, timedOut: patience.lost, producedBytes }, ffmpeg);
+    if (failure) throw failure;
+  } finally {
+    signal.removeEventListener('abort', kill);
+    kill();
+    ffmpeg.stdin.destroy();
+    ffmpeg.stdout.destroy();
+    await Promise.all([input, ffmpeg.exit]);
+  }
+}
+
+/** Pipes the file in. ffmpeg may close its end when it has enough: no failure of ours. */
+async function feed(ffmpeg: FfmpegProcess, path: string): Promise<void> {
+  await pipeline(createReadStream(path), ffmpeg.stdin).catch(() => {});
+}
+
+/** Counts only the time spent waiting, and gives up once when it is used up. */
+class Patience {
+  lost = false;
+  #leftMs: number;
+  readonly #giveUp: () => void;
+
+  constructor(limitMs: number, giveUp: () => void) {
+    this.#leftMs = limitMs;
+    this.#giveUp = giveUp;
+  }
+
+  async during<T>(work: Promise<T>): Promise<T> {
+    const startMs = performance.now();
+    const timer = setTimeout(() => {
+      this.lost = true;
+      this.#giveUp();
+    }, this.#leftMs);
+    try {
+      return await work;
+    } finally {
+      clearTimeout(timer);
+      this.#leftMs = Math.max(1, this.#leftMs - (performance.now() - startMs));
+    }
+  }
+}
+
+interface Ending {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  timedOut: boolean;
+  producedBytes: number;
+}
+
+function failureOf(ending: Ending, ffmpeg: FfmpegProcess): VoiceError | undefined {
+  const cause = ffmpeg.complaints();
+  if (ending.timedOut) {
+    return new VoiceError('engine_failed', {
+      message: 'Decoding the audio file took too long.',
+      cause,
+    });
+  }
+  if (ending.signal !== null) return new VoiceError('engine_failed', { cause });
+  // ffmpeg ends with 0 after a file in which it found nothing but errors.
+  if (ending.code !== 0 || (ending.producedBytes === 0 && cause !== '')) {
+    return new VoiceError('invalid_file_format', { param: 'file', cause });
+  }
+  return undefined;
+}

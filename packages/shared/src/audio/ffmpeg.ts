@@ -1,0 +1,88 @@
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { constants, setPriority } from 'node:os';
+import type { Readable, Writable } from 'node:stream';
+import { VoiceError } from '../errors/voice-error.ts';
+
+export interface FfmpegOptions {
+  /** Name or path; a bare name is looked for in the usual folders, not in our own PATH. */
+  ffmpegPath: string;
+  args: readonly string[];
+  /** For work on what others sent: a folder with nothing in it but what ffmpeg may see. */
+  cwd: string;
+  /** Below the processes that answer: for work on files, not for live encoding. */
+  lowPriority: boolean;
+}
+
+/** A running ffmpeg, which sees none of our environment and whose complaints are kept short. */
+export interface FfmpegProcess {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  /** How it ended: never rejects. */
+  readonly exit: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  /** The first 4 KB of stderr: for the log, never for clients. */
+  complaints(): string;
+  /** SIGKILL: ffmpeg finishes its work first on anything milder. */
+  kill(): void;
+}
+
+const MAX_STDERR_BYTES = 4096;
+const ENVIRONMENT = {
+  PATH: '/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin',
+  LC_ALL: 'C',
+} as const;
+
+/** Starts ffmpeg. Throws `engine_failed`, saying what to install, when there is none. */
+export async function startFfmpeg(options: FfmpegOptions): Promise<FfmpegProcess> {
+  const child = spawn(options.ffmpegPath, ['-nostdin', '-hide_banner', ...options.args], {
+    cwd: options.cwd,
+    env: ENVIRONMENT,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  const exit = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.once('close', (code, signal) => {
+      resolve({ code, signal });
+    });
+  });
+  // A reader that is gone shows as the exit; unhandled, EPIPE would end this process.
+  child.stdin.on('error', () => {});
+  try {
+    await once(child, 'spawn');
+  } catch (error) {
+    throw new VoiceError('engine_failed', {
+      message:
+        'This audio format needs ffmpeg, which the server does not have. The operator has to install it (apt-get install ffmpeg).',
+      cause: error,
+    });
+  }
+  child.on('error', () => {});
+  if (options.lowPriority) lowerPriority(child.pid);
+  const complaints = collectComplaints(child);
+  return {
+    stdin: child.stdin,
+    stdout: child.stdout,
+    exit,
+    complaints,
+    kill: () => {
+      child.kill('SIGKILL');
+    },
+  };
+}
+
+function lowerPriority(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    setPriority(pid, constants.priority.PRIORITY_BELOW_NORMAL);
+  } catch {
+    // Gone already; its exit tells the rest.
+  }
+}
+
+function collectComplaints(child: ChildProcessByStdio<Writable, Readable, Readable>): () => string {
+  let text = '';
+  child.stderr.setEncoding('utf8');
+  child.stderr.on('data', (piece: string) => {
+    if (text.length < MAX_STDERR_BYTES) text = (text + piece).slice(0, MAX_STDERR_BYTES);
+  });
+  return () => text.trim();
+}

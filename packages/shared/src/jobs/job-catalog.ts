@@ -1,0 +1,118 @@
+import { z } from 'zod';
+
+/** Raised when a field changes its meaning. A rolling restart mixes two versions: new fields are optional. */
+const version = z.literal(1);
+
+const common = {
+  version,
+  streamId: z.string().min(1),
+  tenantId: z.string().min(1),
+  /** Whose lease keeps the stream alive. */
+  gatewayId: z.string().min(1),
+  model: z.string().min(1),
+};
+
+export const chatJobSchema = z.object({
+  ...common,
+  stream: z.boolean(),
+  choiceCount: z.number().int().min(1),
+  /** The client's body with `model` resolved; a large one lies in the blob store. */
+  requestJson: z.string().optional(),
+  requestBlobId: z.string().optional(),
+});
+export type ChatJob = z.output<typeof chatJobSchema>;
+
+export const speechJobSchema = z.object({
+  ...common,
+  phraseIndex: z.number().int().min(0),
+  text: z.string(),
+  voice: z.string(),
+  speed: z.number(),
+  instructions: z.string().optional(),
+  language: z.string().optional(),
+});
+export type SpeechJob = z.output<typeof speechJobSchema>;
+
+export const transcriptionJobSchema = z.object({
+  ...common,
+  blobId: z.string().min(1),
+  format: z.enum(['wav', 'mp3', 'flac', 'ogg', 'webm', 'mp4', 'aac']),
+  sizeBytes: z.number().int(),
+  operation: z.enum(['transcribe', 'translate']),
+  language: z.string().optional(),
+  prompt: z.string().optional(),
+  temperature: z.number().optional(),
+  wordTimes: z.boolean(),
+  maxAudioSeconds: z.number(),
+});
+export type TranscriptionJob = z.output<typeof transcriptionJobSchema>;
+
+export type Stage = 'llm' | 'tts' | 'stt';
+
+/** How long a stream may take for what, in ms; docs/lifecycle.md. `Infinity`: no such limit. */
+export interface Deadlines {
+  /** Until a worker takes the job. */
+  queueMs: number;
+  /** From then to the first event. */
+  firstEventMs: number;
+  /** Between events. */
+  idleMs: number;
+  /** For everything. */
+  totalMs: number;
+}
+
+/**
+ * One row per queue: who runs it, the shape of its data, the name of the producer a job is, how
+ * often BullMQ may try it (streams: once; their retry is inside the handler), its deadlines.
+ */
+export const JOB_CATALOG = {
+  chat: {
+    stage: 'llm',
+    schema: chatJobSchema,
+    producer: (_job: ChatJob) => 'chat',
+    attempts: 1,
+    deadlines: { queueMs: 30_000, firstEventMs: 120_000, idleMs: 60_000, totalMs: 600_000 },
+  },
+  speech: {
+    stage: 'tts',
+    schema: speechJobSchema,
+    producer: (job: SpeechJob) => `phrase-${job.phraseIndex}`,
+    attempts: 1,
+    deadlines: { queueMs: 30_000, firstEventMs: 120_000, idleMs: 60_000, totalMs: 600_000 },
+  },
+  transcription: {
+    stage: 'stt',
+    schema: transcriptionJobSchema,
+    producer: (_job: TranscriptionJob) => 'transcription',
+    attempts: 1,
+    // The worker itself holds to max(120 s, 3 x audio), since only it knows how long the audio is.
+    deadlines: {
+      queueMs: 30_000,
+      firstEventMs: Number.POSITIVE_INFINITY,
+      idleMs: Number.POSITIVE_INFINITY,
+      totalMs: Number.POSITIVE_INFINITY,
+    },
+  },
+} as const satisfies Record<
+  string,
+  {
+    stage: Stage;
+    schema: z.ZodType;
+    producer: (job: never) => string;
+    attempts: number;
+    deadlines: Deadlines;
+  }
+>;
+
+export type JobKind = keyof typeof JOB_CATALOG;
+
+export interface JobData {
+  chat: ChatJob;
+  speech: SpeechJob;
+  transcription: TranscriptionJob;
+}
+
+/** One queue per stage and engine, so that engines scale apart: `tts-flite`. */
+export function queueName(stage: Stage, engine: string): string {
+  return `${stage}-${engine}`;
+}

@@ -1,0 +1,155 @@
+import type { z } from 'zod';
+import { type JobKind, type Stage, queueName } from '../jobs/job-catalog.ts';
+import { startHealthServer } from '../runtime/health-server.ts';
+import {
+  ConfigError,
+  commonConfig,
+  milliseconds,
+  port,
+  wholeNumber,
+} from '../runtime/load-config.ts';
+import type { Logger } from '../runtime/logger.ts';
+import type { RunningProcess } from '../runtime/run-process.ts';
+import type { Engine } from '../services/define-engine.ts';
+import { keepSubscriberAlive } from '../streams/control-channel.ts';
+import { StreamLog } from '../streams/stream-log.ts';
+import { type Announced, Announcer } from './announcer.ts';
+import { JobProducer } from './job-producer.ts';
+import { type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
+import { checkRedis, openRedis } from './redis.ts';
+
+/** What every worker reads besides its engine's variables. */
+export const workerConfig = {
+  ...commonConfig,
+  /** 0: the engine's own number. */
+  CONCURRENCY: wholeNumber(0),
+  /** 0: no health server. */
+  HEALTH_PORT: port(0),
+  LOCK_DURATION_MS: milliseconds(10_000),
+  STALLED_INTERVAL_MS: milliseconds(5000),
+};
+export type WorkerConfig = z.output<z.ZodObject<typeof workerConfig>>;
+
+/** What a handler is built from. */
+export interface StageContext {
+  log: StreamLog;
+  jobs: JobProducer;
+  logger: Logger;
+  concurrency: number;
+}
+
+export interface StageWorkerOptions<Kind extends JobKind> {
+  stage: Stage;
+  kind: Kind;
+  engineName: string;
+  config: WorkerConfig;
+  concurrency: number;
+  /** Asked at start, until it answers, and again every minute. */
+  announce: (signal: AbortSignal) => Promise<Announced>;
+  createHandler: (context: StageContext) => JobHandler<Kind>;
+  closeEngine: () => Promise<void>;
+  logger: Logger;
+}
+
+/**
+ * Makes the chosen engine from its own variables. Throws ConfigError for an unknown name (with the
+ * known ones), ZodError for its variables, and what the engine throws when it cannot be warmed.
+ */
+export async function createEngine<Service>(
+  engines: Record<string, Engine<Service>>,
+  { name, variable }: { name: string; variable: string },
+  environment: NodeJS.ProcessEnv,
+  { CONCURRENCY, logger }: { CONCURRENCY: number; logger: Logger },
+): Promise<{ service: Service; concurrency: number }> {
+  const engine = Object.hasOwn(engines, name) ? engines[name] : undefined;
+  if (!engine) {
+    throw new ConfigError([
+      `${variable}: unknown engine '${name}'; known: ${Object.keys(engines).join(', ')}`,
+    ]);
+  }
+  const concurrency = CONCURRENCY || engine.defaultConcurrency;
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const warn = (message: string) => logger.warn(message);
+  return { service: await engine.createFrom(given, { concurrency, warn }), concurrency };
+}
+
+/** Connects a warm engine to its queue: the rest of a worker's main. */
+export async function startStageWorker<Kind extends JobKind>(
+  options: StageWorkerOptions<Kind>,
+): Promise<RunningProcess> {
+  const { stage, kind, engineName, config, concurrency, logger } = options;
+  const connections = await openConnections(config, logger);
+  const { queueRedis, streamRedis, subscriber, onError } = connections;
+  const log = new StreamLog(streamRedis);
+  const jobs = new JobProducer(queueRedis, onError);
+  const workerId = createWorkerId(stage);
+  const name = queueName(stage, engineName);
+  const worker = new JobWorker<Kind>({
+    kind,
+    queueName: name,
+    workerId,
+    concurrency,
+    lockDurationMs: config.LOCK_DURATION_MS,
+    stalledIntervalMs: config.STALLED_INTERVAL_MS,
+    handler: options.createHandler({ log, jobs, logger, concurrency }),
+    log,
+    queueRedis,
+    streamRedis,
+    subscriber,
+    logger,
+  });
+  const announcer = new Announcer({
+    announce: options.announce,
+    redis: streamRedis,
+    logger,
+    identity: {
+      version: 1,
+      workerId,
+      stage,
+      engine: engineName,
+      queueName: name,
+      concurrency,
+      startedAtSeconds: Math.floor(Date.now() / 1000),
+    },
+  });
+  const isReady = () => announcer.announced && streamRedis.status === 'ready';
+  const health = config.HEALTH_PORT
+    ? await startHealthServer(config.HEALTH_PORT, isReady)
+    : undefined;
+  const started = announcer.start(() => worker.start());
+  return {
+    closeWithinMs: config.SHUTDOWN_DRAIN_MS + 5000,
+    async close() {
+      await announcer.drain();
+      await started;
+      await worker.close(config.SHUTDOWN_DRAIN_MS);
+      await announcer.leave();
+      await options.closeEngine();
+      await health?.close();
+      await jobs.close();
+      connections.close();
+    },
+  };
+}
+
+/** Checks Redis first: a fault there is one line at start, not a process that waits for ever. */
+async function openConnections(config: WorkerConfig, logger: Logger) {
+  const streamUrl = config.STREAM_REDIS_URL ?? config.REDIS_URL;
+  await checkRedis(config.REDIS_URL, 'REDIS_URL');
+  if (streamUrl !== config.REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
+  const onError = (error: Error) => logger.warn({ err: error }, 'redis');
+  const queueRedis = openRedis(config.REDIS_URL, { role: 'patient', onError });
+  const streamRedis = openRedis(streamUrl, { role: 'patient', onError });
+  const subscriber = openRedis(streamUrl, { role: 'subscriber', onError });
+  const stopPings = keepSubscriberAlive(subscriber);
+  return {
+    queueRedis,
+    streamRedis,
+    subscriber,
+    onError,
+    close() {
+      stopPings();
+      for (const redis of [queueRedis, streamRedis, subscriber]) redis.disconnect();
+    },
+  };
+}

@@ -1,0 +1,59 @@
+-- One entry of one producer. KEYS: state, log.
+-- ARGV: 'producer epoch index ends samples phraseCount' in one (ioredis makes a Buffer of every argument: two
+-- instead of nine save 3 of 15 us per append), event. `ends`: '-' | 'stream' | 'text' | 'phrase'.
+-- Fenced: a run whose lock was lost has an old epoch. Idempotent: ioredis re-sends a command whose
+-- reply was lost, and the same index is then answered 'open' without a second entry.
+-- Returns {'open' | 'done' | 'error' | 'cancelled' | 'gone' | 'fenced' | 'gap' | 'full', seq}.
+local event = ARGV[2]
+local producer, epoch, index, ends, samples, phraseCount =
+  string.match(ARGV[1], '^(%S+) (%d+) (%d+) (%S+) (%d+) (%-?%d+)$')
+index, samples = tonumber(index), tonumber(samples)
+local channel = string.sub(KEYS[1], 1, -7) -- without ':state'
+-- A reader that lies further behind than it may hold (its buffer, and what it has delivered and not
+-- told yet) gets a bare wake-up and reads the log when it is ready: what is not wanted is not sent.
+local INLINE_UNREAD_BYTES = 524288
+local state = redis.call('HMGET', KEYS[1], 'status', 'seq', producer .. ':epoch', producer .. ':index',
+  'bytes', 'read', 'maxLogBytes', 'ended', 'phraseCount', 'ttlMs', 'logTtlMs')
+if not state[1] then return {'gone', 0} end
+local lastIndex = tonumber(state[4] or 0)
+if state[3] ~= epoch then return {state[1] == 'open' and 'fenced' or state[1], 0} end
+if index <= lastIndex then return {state[1], tonumber(state[2])} end
+if state[1] ~= 'open' then return {state[1], 0} end
+if index ~= lastIndex + 1 then return {'gap', lastIndex} end
+local unread = state[5] - state[6]
+if ends == '-' and unread > 0 and unread + #event > tonumber(state[7]) then return {'full', 0} end
+
+local seq = state[2] + 1
+local changed = {'seq', seq, 'bytes', state[5] + #event, producer .. ':index', index}
+local function set(field, value) changed[#changed + 1] = field; changed[#changed + 1] = value end
+if samples > 0 then
+  redis.call('HINCRBY', KEYS[1], producer .. ':samples', samples)
+  redis.call('HINCRBY', KEYS[1], 'produced', samples)
+end
+
+local ended, expected = tonumber(state[8]), tonumber(state[9] or -1)
+local done = ends == 'stream'
+if ends == 'phrase' then
+  ended = ended + 1
+  set('ended', ended); set(producer .. ':done', 1)
+  done = ended == expected
+elseif ends == 'text' then
+  phraseCount = tonumber(phraseCount)
+  set('phraseCount', phraseCount)
+  done = ended == phraseCount
+end
+if done then set('status', 'done') end
+local flag = done and '!' or '.'
+redis.call('XADD', KEYS[2], seq .. '-0', 'f', flag, 'e', event)
+redis.call('HSET', KEYS[1], unpack(changed))
+if done then
+  redis.call('PEXPIRE', KEYS[1], state[11]); redis.call('PEXPIRE', KEYS[2], state[11])
+elseif seq == 1 then
+  redis.call('PEXPIRE', KEYS[2], state[10])
+end
+if unread + #event <= INLINE_UNREAD_BYTES then
+  redis.call('PUBLISH', channel, flag .. seq .. ':' .. event)
+else
+  redis.call('PUBLISH', channel, flag .. seq)
+end
+return {done and 'done' or 'open', seq}

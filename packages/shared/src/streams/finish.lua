@@ -1,0 +1,13 @@
+-- Ends a stream from outside its producers (stop, deadline, failed job); the first end wins.
+-- KEYS: state, log. ARGV: status ('error' | 'cancelled'), event, tenant ('*' for any), channel, control channel, control message.
+-- Returns {ended now (1 | 0), status}; status 'gone' for an unknown or another tenant's stream.
+local state = redis.call('HMGET', KEYS[1], 'status', 'seq', 'tenantId', 'logTtlMs')
+if not state[1] or (ARGV[3] ~= '*' and ARGV[3] ~= state[3]) then return {0, 'gone'} end
+if state[1] ~= 'open' then return {0, state[1]} end
+local seq = state[2] + 1
+redis.call('XADD', KEYS[2], seq .. '-0', 'f', '!', 'e', ARGV[2])
+redis.call('HSET', KEYS[1], 'status', ARGV[1], 'seq', seq)
+redis.call('PEXPIRE', KEYS[1], state[4]); redis.call('PEXPIRE', KEYS[2], state[4])
+redis.call('PUBLISH', ARGV[4], '!' .. seq .. ':' .. ARGV[2])
+redis.call('PUBLISH', ARGV[5], ARGV[6])
+return {1, ARGV[1]}

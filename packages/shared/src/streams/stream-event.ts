@@ -1,0 +1,33 @@
+import type { SerializedVoiceError } from '../errors/voice-error.ts';
+import type { FinishReason, TokenUsage } from '../services/ai-service.ts';
+import type { TranscriptSegment, TranscriptWord } from '../services/stt-service.ts';
+
+/** What stands in a stream's log. Names are noun-verb; `docs/lifecycle.md` tells who writes which. */
+export type StreamEvent =
+  /** A worker took the job. Ends the queue deadline; never sent to clients. */
+  | { type: 'job-claim'; producer: string; workerId: string; epoch: number; lastIndex: number }
+  /** Bytes of the chat answer, ready for the client: whole SSE frames, or a piece of the JSON answer. */
+  | { type: 'text-delta'; bytes: Uint8Array }
+  | { type: 'text-end'; finishReason: FinishReason; usage?: TokenUsage; phraseCount?: number }
+  /** s16le mono at `SAMPLE_RATE_HZ`. */
+  | { type: 'audio-delta'; phraseIndex: number; chunkIndex: number; pcm: Uint8Array }
+  | { type: 'audio-end'; phraseIndex: number }
+  /** One phrase failed for good; its audio ends at the last whole chunk. */
+  | { type: 'phrase-error'; phraseIndex: number; error: SerializedVoiceError }
+  | { type: 'transcript-delta'; segment: TranscriptSegment; words?: TranscriptWord[] }
+  | { type: 'transcript-end'; language: string; durationSeconds: number }
+  /** The stream ended badly or was stopped (`stream_cancelled`). */
+  | { type: 'stream-error'; error: SerializedVoiceError };
+
+export type StreamEventType = StreamEvent['type'];
+
+/** One entry of the log as a reader gets it. */
+export interface StreamEntry {
+  /** 1, 2, 3 … without holes. */
+  seq: number;
+  /** The stream's one end: nothing follows. */
+  terminal: boolean;
+  event: StreamEvent;
+  /** Size of the encoded event: what counts against `MAX_LOG_BYTES`. */
+  sizeBytes: number;
+}

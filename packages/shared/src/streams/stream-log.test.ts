@@ -1,0 +1,237 @@
+import { openRedis } from '../queue/redis.ts';
+import { VoiceError } from '../errors/voice-error.ts';
+import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { StreamEntry } from './stream-event.ts';
+import { logKey, stateKey } from './stream-key.ts';
+import { StreamLog, type StreamOpening } from './stream-log.ts';
+import { StreamClosed } from './stream-producer.ts';
+import type { StreamReader } from './stream-reader.ts';
+import { StreamSubscriber } from './stream-subscriber.ts';
+import type { ScriptedRedis } from './stream-scripts.ts';
+
+let server: RedisServer;
+let redis: ScriptedRedis;
+let subscriberRedis: ScriptedRedis;
+let log: StreamLog;
+let subscriber: StreamSubscriber;
+
+const ignore = () => undefined;
+const opening: StreamOpening = {
+  tenantId: 'default',
+  gatewayId: 'g1',
+  kind: 'chat',
+  maxLogBytes: 1000,
+  ttlMs: 60_000,
+  logTtlMs: 30_000,
+};
+const text = (content: string) => ({ type: 'text-delta' as const, bytes: Buffer.from(content) });
+const end = { type: 'text-end' as const, finishReason: 'stop' as const };
+const readAll = async (reader: StreamReader): Promise<StreamEntry[]> => {
+  const entries: StreamEntry[] = [];
+  for (;;) {
+    entries.push(...(await reader.next()));
+    if (entries.at(-1)?.terminal) return entries;
+  }
+};
+const textsOf = (entries: StreamEntry[]) =>
+  entries.flatMap(({ event }) => (event.type === 'text-delta' ? [event.bytes.toString()] : []));
+
+async function openProducer(options: Partial<StreamOpening> = {}, producer = 'chat') {
+  const streamId = await log.open({ ...opening, ...options });
+  const claim = await log.claim(streamId, producer, 'w1');
+  return { streamId, claim, writer: log.producer(streamId, producer, claim) };
+}
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = openRedis(server.url, { role: 'patient', onError: ignore });
+  subscriberRedis = openRedis(server.url, { role: 'subscriber', onError: ignore });
+  log = new StreamLog(redis);
+  subscriber = new StreamSubscriber(subscriberRedis, log);
+});
+afterAll(async () => {
+  subscriber.close();
+  redis.disconnect();
+  subscriberRedis.disconnect();
+  await server.close();
+});
+
+it('delivers entries in order and ends once', async () => {
+  const { streamId, writer } = await openProducer();
+  const reader = await subscriber.subscribe(streamId);
+  for (let index = 0; index < 50; index += 1) await writer.append(text(`t${index} `));
+  await writer.append(end, { ends: 'stream' });
+  const entries = await readAll(reader);
+  expect(entries.map((entry) => entry.seq)).toEqual(entries.map((_, index) => index + 1));
+  expect(textsOf(entries).join('')).toBe(Array.from({ length: 50 }, (_, i) => `t${i} `).join(''));
+  await expect(writer.append(text('late'))).rejects.toThrow(StreamClosed);
+  reader.close();
+  expect(subscriber.readerCount).toBe(0);
+});
+
+it('fences a run whose job was claimed again', async () => {
+  const { streamId, writer } = await openProducer();
+  await writer.append(text('a'));
+  const second = await log.claim(streamId, 'chat', 'w2');
+  expect(second).toMatchObject({ status: 'open', epoch: 2, lastIndex: 1 });
+  await expect(writer.append(text('b'))).rejects.toMatchObject({ reason: 'fenced' });
+  await log.producer(streamId, 'chat', second).append(text('c'));
+});
+
+it('writes a command that is sent twice once', async () => {
+  const { streamId, claim } = await openProducer();
+  const twins = [log.producer(streamId, 'chat', claim), log.producer(streamId, 'chat', claim)];
+  for (const twin of twins) await twin.append(text('same'));
+  const { entries } = await log.read(streamId, 1, 100);
+  expect(textsOf(entries)).toEqual(['same']);
+});
+
+it('answers a repeated last command with success although the stream is done', async () => {
+  const { streamId, claim } = await openProducer();
+  for (const twin of [1, 2].map(() => log.producer(streamId, 'chat', claim))) {
+    await twin.append(end, { ends: 'stream' });
+  }
+  expect((await log.read(streamId, 1, 100)).entries).toHaveLength(2);
+});
+
+it('lets the first end win and tells later ones', async () => {
+  const { streamId, writer } = await openProducer();
+  expect(await log.finish(streamId, new VoiceError('stream_cancelled'))).toBe('cancelled');
+  expect(await log.finish(streamId, new VoiceError('stream_timeout'))).toBe('cancelled');
+  await expect(writer.append(end, { ends: 'stream' })).rejects.toMatchObject({
+    reason: 'cancelled',
+  });
+  const terminals = (await log.read(streamId, 1, 100)).entries.filter((entry) => entry.terminal);
+  expect(terminals).toHaveLength(1);
+  expect(await log.claim(streamId, 'chat', 'w')).toMatchObject({ status: 'cancelled' });
+});
+
+it("does not end another tenant's stream", async () => {
+  const { streamId } = await openProducer();
+  expect(await log.finish(streamId, new VoiceError('stream_cancelled'), 'other')).toBe('gone');
+  expect((await log.state(streamId))?.['status']).toBe('open');
+});
+
+it('holds a producer back while MAX_LOG_BYTES lie unread, and no longer', async () => {
+  const { streamId, writer } = await openProducer({ maxLogBytes: 500 });
+  let appended = 0;
+  const writing = (async () => {
+    for (let index = 0; index < 20; index += 1) {
+      await writer.append(text('x'.repeat(100)));
+      appended += 1;
+    }
+    await writer.append(end, { ends: 'stream' });
+  })();
+  let delivered = 0;
+  const reader = await subscriber.subscribe(streamId);
+  for (let terminal = false; !terminal;) {
+    for (const entry of await reader.next()) {
+      const unread = Number((await log.state(streamId))?.['bytes']) - delivered;
+      expect(unread).toBeLessThanOrEqual(650);
+      delivered += entry.sizeBytes;
+      terminal = entry.terminal;
+      await log.acknowledge(streamId, { seq: entry.seq, bytes: delivered, samples: 0 });
+    }
+  }
+  await writing;
+  expect(appended).toBe(20);
+  reader.close();
+});
+
+it('drops delivered entries from the log unless the stream is resumable', async () => {
+  for (const resumable of [false, true]) {
+    const { streamId, writer } = await openProducer({ resumable });
+    for (const word of ['a', 'b', 'c']) await writer.append(text(word));
+    await log.acknowledge(streamId, { seq: 3, bytes: 10, samples: 0 });
+    expect(await redis.xlen(logKey(streamId))).toBe(resumable ? 4 : 1);
+  }
+});
+
+it('ends an audio stream by its last phrase, in whatever order they end', async () => {
+  const streamId = await log.open({ ...opening, kind: 'speech', phraseCount: 2 });
+  const writers = [];
+  for (const name of ['phrase-0', 'phrase-1']) {
+    writers.push(log.producer(streamId, name, await log.claim(streamId, name, 'w')));
+  }
+  await writers[1]?.append({ type: 'audio-end', phraseIndex: 1 }, { ends: 'phrase' });
+  expect((await log.state(streamId))?.['status']).toBe('open');
+  await writers[0]?.append({ type: 'audio-end', phraseIndex: 0 }, { ends: 'phrase' });
+  expect((await log.state(streamId))?.['status']).toBe('done');
+});
+
+it('releases phrases while few run and little audio is unsent', async () => {
+  const speech = '{"voice":"x"}';
+  const options = { kind: 'speech' as const, phraseCount: 4, parallelPhrases: 2 };
+  const streamId = await log.open({ ...opening, ...options, aheadSamples: 100, speech });
+  await log.addPhrases(streamId, 0, ['a', 'b', 'c', 'd']);
+  const first = await log.release(streamId);
+  expect(first).toEqual({
+    speech,
+    phrases: [
+      { phraseIndex: 0, text: 'a' },
+      { phraseIndex: 1, text: 'b' },
+    ],
+  });
+  expect((await log.release(streamId)).phrases).toEqual([]);
+  const writer = log.producer(streamId, 'phrase-0', await log.claim(streamId, 'phrase-0', 'w'));
+  const pcm = Buffer.alloc(200);
+  await writer.append(
+    { type: 'audio-delta', phraseIndex: 0, chunkIndex: 0, pcm },
+    { samples: 100 },
+  );
+  await writer.append({ type: 'audio-end', phraseIndex: 0 }, { ends: 'phrase' });
+  expect((await log.release(streamId)).phrases).toEqual([]);
+  await log.acknowledge(streamId, { seq: 4, bytes: 200, samples: 50 });
+  expect((await log.release(streamId)).phrases).toEqual([{ phraseIndex: 2, text: 'c' }]);
+});
+
+it('survives lost messages: all entries arrive in order', async () => {
+  const { streamId, writer } = await openProducer({ maxLogBytes: 1_000_000 });
+  const reader = await subscriber.subscribe(streamId);
+  const reading = readAll(reader);
+  for (let index = 0; index < 300; index += 1) {
+    await writer.append(text(`${index},`));
+    if (index % 60 === 30) await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+  }
+  await writer.append(end, { ends: 'stream' });
+  const entries = await reading;
+  expect(textsOf(entries).join('')).toBe(Array.from({ length: 300 }, (_, i) => `${i},`).join(''));
+  reader.close();
+}, 20_000);
+
+it('reads large entries, and far more than it may hold, in order', async () => {
+  const { streamId, writer } = await openProducer({ maxLogBytes: 100_000_000 });
+  const reader = await subscriber.subscribe(streamId);
+  const sizes = [10, 40_000, 100, 200_000, 300_000, 5];
+  for (let round = 0; round < 5; round += 1) {
+    for (const size of sizes) await writer.append(text('y'.repeat(size)));
+  }
+  await writer.append(end, { ends: 'stream' });
+  const entries = await readAll(reader);
+  expect(textsOf(entries).map((content) => content.length)).toEqual(
+    [1, 2, 3, 4, 5].flatMap(() => sizes),
+  );
+  reader.close();
+});
+
+it('gives every key of a stream a time to live', async () => {
+  const { streamId, writer } = await openProducer();
+  await writer.append(text('a'));
+  expect(await redis.pttl(logKey(streamId))).toBeGreaterThan(30_000);
+  await writer.append(end, { ends: 'stream' });
+  for (const key of [logKey(streamId), stateKey(streamId)]) {
+    const ttl = await redis.pttl(key);
+    expect(ttl).toBeGreaterThan(0);
+    expect(ttl).toBeLessThanOrEqual(30_000);
+  }
+});
+
+it('tells a reader whose stream was deleted', async () => {
+  const { streamId } = await openProducer();
+  const reader = await subscriber.subscribe(streamId);
+  await redis.del(stateKey(streamId), logKey(streamId));
+  reader.catchUp();
+  await expect(reader.next()).rejects.toMatchObject({ code: 'queue_unavailable' });
+  reader.close();
+});

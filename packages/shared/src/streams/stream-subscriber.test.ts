@@ -1,0 +1,127 @@
+import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { until } from '@antiphon/testing/until';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { openRedis } from '../queue/redis.ts';
+import { publishControl, subscribeControl, type ControlMessage } from './control-channel.ts';
+import { CONTROL_CHANNEL, logKey, stateKey, streamChannel, createStreamId } from './stream-key.ts';
+import { StreamLog } from './stream-log.ts';
+import { StreamSubscriber } from './stream-subscriber.ts';
+import { defineStreamScripts, type ScriptedRedis } from './stream-scripts.ts';
+
+let server: RedisServer;
+let redis: ScriptedRedis;
+let subscriberRedis: ScriptedRedis;
+let log: StreamLog;
+let subscriber: StreamSubscriber;
+
+const ignore = () => undefined;
+const opening = {
+  tenantId: 'default',
+  gatewayId: 'g1',
+  kind: 'chat' as const,
+  maxLogBytes: 1e6,
+  ttlMs: 60_000,
+  logTtlMs: 30_000,
+};
+
+async function openProducer() {
+  const streamId = await log.open(opening);
+  const claim = await log.claim(streamId, 'chat', 'w1');
+  return { streamId, producer: log.producer(streamId, 'chat', claim) };
+}
+const text = (content: string) => ({ type: 'text-delta' as const, bytes: Buffer.from(content) });
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = openRedis(server.url, { role: 'patient', onError: ignore });
+  subscriberRedis = openRedis(server.url, { role: 'subscriber', onError: ignore });
+  log = new StreamLog(redis);
+  subscriber = new StreamSubscriber(subscriberRedis, log);
+});
+afterAll(async () => {
+  subscriber.close();
+  redis.disconnect();
+  subscriberRedis.disconnect();
+  await server.close();
+});
+
+it('hears nothing of other streams, and unsubscribes when the reader closes', async () => {
+  const [one, other] = [await openProducer(), await openProducer()];
+  const reader = await subscriber.subscribe(one.streamId);
+  await other.producer.append(text('other'));
+  await one.producer.append(text('one'));
+  const entries = await reader.next();
+  expect(entries.map(({ event }) => event.type)).toEqual(['job-claim', 'text-delta']);
+  reader.close();
+  expect(subscriber.readerCount).toBe(0);
+  const channel = streamChannel(one.streamId);
+  await until(async () => !((await redis.pubsub('CHANNELS')) as string[]).includes(channel));
+});
+
+it('wakes a reader whose message was lost within about a second', async () => {
+  const { streamId, producer } = await openProducer();
+  const reader = await subscriber.subscribe(streamId);
+  await producer.append(text('a'));
+  await reader.next();
+  // An entry without its message: what a dropped publish leaves behind.
+  const { entries } = await log.read(streamId, 2, 1);
+  const encoded = Buffer.from([1, 2, 0x62]);
+  await redis.xadd(logKey(streamId), '3-0', 'f', '.', 'e', encoded);
+  await redis.hset(stateKey(streamId), 'seq', 3);
+  const [entry] = await reader.next();
+  expect(entry).toMatchObject({ seq: 3, event: { type: 'text-delta' } });
+  expect(entries).toHaveLength(1);
+  reader.close();
+});
+
+it('subscribes again after Redis was killed, and reads what it missed', async () => {
+  await redis.config('SET', 'appendfsync', 'always');
+  const { streamId, producer } = await openProducer();
+  const reader = await subscriber.subscribe(streamId);
+  await producer.append(text('0,'));
+  await server.kill();
+  const writing = (async () => {
+    for (let index = 1; index < 30; index += 1) await producer.append(text(`${index},`));
+    await producer.append({ type: 'text-end', finishReason: 'stop' }, { ends: 'stream' });
+  })();
+  await server.restart();
+  let heard = '';
+  for (let terminal = false; !terminal;) {
+    for (const entry of await reader.next()) {
+      terminal = entry.terminal;
+      if (entry.event.type === 'text-delta') heard += entry.event.bytes.toString();
+    }
+  }
+  await writing;
+  expect(heard).toBe(Array.from({ length: 30 }, (_, index) => `${index},`).join(''));
+  reader.close();
+}, 30_000);
+
+it('delivers control messages, and passes over what is none', async () => {
+  const heard: ControlMessage[] = [];
+  await subscribeControl(subscriberRedis, (message) => heard.push(message));
+  await redis.publish(CONTROL_CHANNEL, '{not json');
+  await redis.publish(CONTROL_CHANNEL, 'null');
+  await publishControl(redis, { type: 'stream-end', streamId: 's1' });
+  await until(() => heard.some(({ type }) => type === 'stream-end'));
+  expect(heard.at(-1)).toEqual({ type: 'stream-end', streamId: 's1' });
+});
+
+it('gives ids that BullMQ takes, each once', () => {
+  const ids = Array.from({ length: 100 }, () => createStreamId());
+  expect(new Set(ids).size).toBe(100);
+  for (const id of ids) expect(id).toMatch(/^s[0-9a-f]{32}$/);
+});
+
+it('keeps the keys of a stream in one slot of a cluster', () => {
+  for (const key of [stateKey('s1'), logKey('s1'), streamChannel('s1')]) {
+    expect(key).toContain('{s1}');
+  }
+});
+
+it('defines scripts once, and Redis takes them by their hash after a flush', async () => {
+  expect(defineStreamScripts(redis)).toBe(redis);
+  await redis.script('FLUSH');
+  const streamId = await log.open(opening);
+  expect(await log.claim(streamId, 'chat', 'w1')).toMatchObject({ status: 'open', epoch: 1 });
+});

@@ -1,0 +1,68 @@
+import type { Redis } from 'ioredis';
+import { keepSubscriberAlive } from './control-channel.ts';
+import { parseMessage, type StreamLog } from './stream-log.ts';
+import { StreamReader } from './stream-reader.ts';
+import { streamChannel } from './stream-key.ts';
+
+/** How often silent readers look into the log themselves: pub/sub may lose a message. */
+const SILENCE_MS = 1000;
+
+/**
+ * One subscriber connection for all streams a process reads. A half-open connection is found by
+ * a ping each second (the connection's `socketTimeout` then cuts it); after a reconnect ioredis
+ * subscribes again and every reader asks its log for what it missed.
+ */
+export class StreamSubscriber {
+  readonly #redis: Redis;
+  readonly #log: StreamLog;
+  readonly #readers = new Map<string, StreamReader>();
+  readonly #timer: NodeJS.Timeout;
+  readonly #stopPings: () => void;
+
+  constructor(redis: Redis, log: StreamLog) {
+    this.#redis = redis;
+    this.#log = log;
+    redis.on('messageBuffer', (channel: Buffer, message: Buffer) => {
+      this.#readers.get(channel.toString('latin1'))?.receive(parseMessage(message));
+    });
+    redis.on('ready', () => {
+      for (const reader of this.#readers.values()) reader.catchUp();
+    });
+    this.#timer = setInterval(() => this.#checkSilence(), SILENCE_MS);
+    this.#timer.unref();
+    this.#stopPings = keepSubscriberAlive(redis);
+  }
+
+  /** Subscribes; resolves when Redis has confirmed it. From then on nothing is missed. */
+  async subscribe(streamId: string): Promise<StreamReader> {
+    const channel = streamChannel(streamId);
+    const reader = new StreamReader(streamId, this.#log, () => {
+      this.#readers.delete(channel);
+      this.#redis.unsubscribe(channel).catch(() => undefined); // the connection is gone, and so is the subscription
+    });
+    this.#readers.set(channel, reader);
+    try {
+      await this.#redis.subscribe(channel);
+    } catch (error) {
+      this.#readers.delete(channel);
+      throw error;
+    }
+    return reader;
+  }
+
+  get readerCount(): number {
+    return this.#readers.size;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#stopPings();
+  }
+
+  #checkSilence(): void {
+    const now = performance.now();
+    for (const reader of this.#readers.values()) {
+      if (now - reader.lookedAtMs >= SILENCE_MS) reader.catchUp();
+    }
+  }
+}
