@@ -1,0 +1,31 @@
+import { join } from 'node:path';
+import { createEngine, startStageWorker } from '@antiphon/shared/queue/stage-worker';
+import { createLogger } from '@antiphon/shared/runtime/logger';
+import { runProcess } from '@antiphon/shared/runtime/run-process';
+import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { createChatHandler } from './chat-handler.ts';
+import { environment, readConfig } from './config.ts';
+import { llmEngines } from './engines/index.ts';
+
+await runProcess('llm-worker', async () => {
+  const config = readConfig();
+  const logger = createLogger('llm-worker', config.LOG_LEVEL);
+  const { service, concurrency } = await createEngine(
+    llmEngines,
+    { name: config.AI_SERVICE, variable: 'AI_SERVICE' },
+    environment,
+    { CONCURRENCY: config.CONCURRENCY, logger },
+  );
+  const blobs = await openDiskBlobStore(join(config.DATA_DIR, 'blobs'));
+  return startStageWorker({
+    stage: 'llm',
+    kind: 'chat',
+    engineName: config.AI_SERVICE,
+    config,
+    concurrency,
+    logger,
+    announce: (signal) => service.listModels(signal),
+    createHandler: () => createChatHandler({ service, blobs }),
+    closeEngine: () => service.close(),
+  });
+});
