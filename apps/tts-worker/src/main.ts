@@ -1,0 +1,38 @@
+import { createEngine, startStageWorker } from '@antiphon/shared/queue/stage-worker';
+import { createLogger } from '@antiphon/shared/runtime/logger';
+import { runProcess } from '@antiphon/shared/runtime/run-process';
+import { environment, readConfig } from './config.ts';
+import { ttsEngines } from './engines/index.ts';
+import { createSpeechHandler } from './speech-handler.ts';
+
+await runProcess('tts-worker', async () => {
+  const config = readConfig();
+  const logger = createLogger('tts-worker', config.LOG_LEVEL);
+  const make = (name: string, variable: string) =>
+    createEngine(ttsEngines, { name, variable }, environment, {
+      CONCURRENCY: config.CONCURRENCY,
+      logger,
+    });
+  const { service, concurrency } = await make(config.TTS_SERVICE, 'TTS_SERVICE');
+  const fallback =
+    config.TTS_FALLBACK_SERVICE === undefined || config.TTS_FALLBACK_SERVICE === config.TTS_SERVICE
+      ? undefined
+      : (await make(config.TTS_FALLBACK_SERVICE, 'TTS_FALLBACK_SERVICE')).service;
+  return startStageWorker({
+    stage: 'tts',
+    kind: 'speech',
+    engineName: config.TTS_SERVICE,
+    config,
+    concurrency,
+    logger,
+    announce: async (signal) => ({
+      ...(await service.listVoices(signal)),
+      parallelPhrases: service.parallelPhrases,
+      maxPhraseCharacters: service.maxPhraseCharacters,
+    }),
+    createHandler: ({ log, jobs }) => createSpeechHandler({ service, fallback, log, jobs, logger }),
+    closeEngine: async () => {
+      await Promise.all([service.close(), fallback?.close()]);
+    },
+  });
+});
