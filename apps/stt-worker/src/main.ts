@@ -1,0 +1,34 @@
+import { join } from 'node:path';
+import { createEngine, startStageWorker } from '@antiphon/shared/queue/stage-worker';
+import { createLogger } from '@antiphon/shared/runtime/logger';
+import { runProcess } from '@antiphon/shared/runtime/run-process';
+import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { environment, readConfig } from './config.ts';
+import { sttEngines } from './engines/index.ts';
+import { createTranscriptionHandler } from './transcription-handler.ts';
+
+await runProcess('stt-worker', async () => {
+  const config = readConfig();
+  const logger = createLogger('stt-worker', config.LOG_LEVEL);
+  const { service, concurrency } = await createEngine(
+    sttEngines,
+    { name: config.STT_SERVICE, variable: 'STT_SERVICE' },
+    environment,
+    { CONCURRENCY: config.CONCURRENCY, logger },
+  );
+  const blobs = await openDiskBlobStore(join(config.DATA_DIR, 'blobs'));
+  return startStageWorker({
+    stage: 'stt',
+    kind: 'transcription',
+    engineName: config.STT_SERVICE,
+    config,
+    concurrency,
+    logger,
+    announce: async (signal) => ({
+      ...(await service.listModels(signal)),
+      languages: service.languages,
+    }),
+    createHandler: () => createTranscriptionHandler({ service, blobs }),
+    closeEngine: () => service.close(),
+  });
+});
