@@ -1,0 +1,60 @@
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { cors } from 'hono/cors';
+import type { GatewayContext, GatewayEnv } from './gateway-context.ts';
+import { apiKey } from './middleware/api-key.ts';
+import { errorReply, unknownRoute } from './middleware/error-reply.ts';
+import { requestId } from './middleware/request-id.ts';
+import { requestLog } from './middleware/request-log.ts';
+import { audioSpeech } from './routes/audio-speech.ts';
+import { audioTranscriptions } from './routes/audio-transcriptions.ts';
+import { chatCompletions } from './routes/chat-completions.ts';
+import { addDocs } from './routes/docs.ts';
+import { health, live, ready } from './routes/health.ts';
+import { audioModelList, modelById, modelList, voiceList } from './routes/models.ts';
+
+/** What browsers' SDKs send and want to read (contract, section 10). */
+const CORS_HEADERS = {
+  allowHeaders: [
+    ...['authorization', 'content-type', 'idempotency-key', 'x-client-request-id'],
+    ...['openai-organization', 'openai-project', 'openai-beta'],
+    ...['lang', 'package-version', 'os', 'arch', 'runtime', 'runtime-version', 'retry-count']
+      .concat('timeout', 'async', 'read-timeout', 'helper-method', 'custom-poll-interval')
+      .map((name) => `x-stainless-${name}`),
+  ],
+  exposeHeaders: ['x-request-id', 'x-stream-id', 'retry-after', 'x-should-retry'],
+};
+
+/** The gateway's whole HTTP surface. */
+export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
+  const { config, logger } = context;
+  const app = new OpenAPIHono<GatewayEnv>();
+  app.use(requestId);
+  app.use(requestLog(logger));
+  app.onError(errorReply(logger));
+  app.notFound(unknownRoute(app));
+  if (config.CORS_ORIGINS.length > 0) {
+    app.use(cors({ origin: config.CORS_ORIGINS, ...CORS_HEADERS }));
+  }
+
+  app.get('/health', health(context));
+  app.get('/health/live', live);
+  app.get('/health/ready', ready(context));
+  addDocs(app);
+
+  app.use('/v1/*', apiKey({ keys: config.API_KEYS, publicLists: config.PUBLIC_LISTS }));
+  app.use('/v1/*', async (_c, next) => {
+    if (!context.accepting())
+      throw new VoiceError('server_shutting_down', { retryAfterSeconds: 1 });
+    await next();
+  });
+  app.post('/v1/chat/completions', chatCompletions(context));
+  app.post('/v1/audio/speech', audioSpeech(context));
+  app.post('/v1/audio/transcriptions', audioTranscriptions(context, 'transcribe'));
+  app.post('/v1/audio/translations', audioTranscriptions(context, 'translate'));
+  app.get('/v1/audio/voices', voiceList(context));
+  app.get('/v1/audio/models', audioModelList(context));
+  app.get('/v1/models', modelList(context));
+  app.get('/v1/models/:id{.+}', modelById(context));
+  return app;
+}

@@ -1,0 +1,72 @@
+import {
+  commaList,
+  commonConfig,
+  flag,
+  loadConfig,
+  milliseconds,
+  port,
+  wholeNumber,
+} from '@antiphon/shared/runtime/load-config';
+import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
+import { z } from 'zod';
+
+const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
+const { queueMs, firstEventMs, idleMs, totalMs } = JOB_CATALOG.chat.deadlines;
+
+/** What the rule about keys looks at, parsed. */
+const keyRule = z.looseObject({
+  HOST: z.string(),
+  API_KEYS: z.array(z.string()),
+  AUTH_DISABLED: z.boolean(),
+});
+
+const schema = z
+  .object({
+    ...commonConfig,
+    PORT: port(8000),
+    HOST: z.string().default('127.0.0.1'),
+    API_KEYS: commaList(),
+    AUTH_DISABLED: flag(),
+    PUBLIC_LISTS: flag(),
+    CORS_ORIGINS: commaList(),
+    MAX_UPLOAD_BYTES: wholeNumber(26_214_400, 1),
+    MAX_INPUT_CHARACTERS: wholeNumber(4096, 1),
+    MAX_AUDIO_SECONDS: wholeNumber(7200, 1),
+    DEFAULT_CHAT_MODEL: z.string().optional(),
+    DEFAULT_SPEECH_MODEL: z.string().optional(),
+    DEFAULT_TRANSCRIPTION_MODEL: z.string().optional(),
+    MODEL_ALIASES: commaList().refine(
+      (pairs) => pairs.every((pair) => /^[^=]+=[^=]+$/.test(pair)),
+      'must be alias=model, separated by commas',
+    ),
+    QUEUE_TIMEOUT_MS: milliseconds(queueMs),
+    FIRST_EVENT_TIMEOUT_MS: milliseconds(firstEventMs),
+    IDLE_TIMEOUT_MS: milliseconds(idleMs),
+    TOTAL_TIMEOUT_MS: milliseconds(totalMs),
+    WRITE_STALL_TIMEOUT_MS: milliseconds(30_000),
+    STATUS_HOLD_MS: milliseconds(10_000, 0),
+    /** 0 sends none: a few clients choke on SSE comments. */
+    KEEPALIVE_MS: milliseconds(10_000, 0),
+    LOG_TTL_MS: milliseconds(300_000),
+    MAX_LOG_BYTES: wholeNumber(16_777_216, 65_536),
+    LOCK_DURATION_MS: milliseconds(10_000),
+    STALLED_INTERVAL_MS: milliseconds(5000),
+  })
+  .refine(
+    ({ HOST, API_KEYS, AUTH_DISABLED }) =>
+      LOOPBACK.has(HOST) || API_KEYS.length > 0 || AUTH_DISABLED,
+    {
+      path: ['API_KEYS'],
+      error: ({ input }) =>
+        `needed because HOST is ${(input as { HOST: string }).HOST}: without keys only the loopback may be served (AUTH_DISABLED=true serves everybody)`,
+      // Also beside other faults: all of them are told at once.
+      when: ({ value }) => keyRule.safeParse(value).success,
+    },
+  );
+
+export type GatewayConfig = z.output<typeof schema>;
+
+export const readConfig = (): GatewayConfig => parseConfig(process.env);
+
+export const parseConfig = (environment: NodeJS.ProcessEnv): GatewayConfig =>
+  loadConfig(schema, environment);

@@ -1,0 +1,32 @@
+import type { HttpBindings } from '@hono/node-server';
+import type { JobProducer } from '@antiphon/shared/queue/job-producer';
+import type { Logger } from '@antiphon/shared/runtime/logger';
+import type { BlobStore } from '@antiphon/shared/storage/blob-store';
+import type { StreamLog } from '@antiphon/shared/streams/stream-log';
+import type { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
+import type { GatewayConfig } from './config.ts';
+import type { WorkerDirectory } from './models/worker-directory.ts';
+import type { StreamWatch } from './replies/stream-watch.ts';
+
+/** What routes and replies are built from; one per process. */
+export interface GatewayContext {
+  gatewayId: string;
+  config: GatewayConfig;
+  log: StreamLog;
+  subscriber: StreamSubscriber;
+  jobs: JobProducer;
+  directory: WorkerDirectory;
+  watch: StreamWatch;
+  blobs: BlobStore;
+  logger: Logger;
+  /** Whether Redis answers. */
+  redisReady: () => boolean;
+  /** False once the process is told to stop. */
+  accepting: () => boolean;
+}
+
+/** Hono's types of every route: Node's request and response, and what middleware found out. */
+export interface GatewayEnv {
+  Bindings: HttpBindings;
+  Variables: { requestId: string; tenantId: string };
+}

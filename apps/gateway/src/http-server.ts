@@ -1,0 +1,97 @@
+import { once } from 'node:events';
+import { type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import type { ErrorCode } from '@antiphon/shared/errors/error-catalog';
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { createAdaptorServer } from '@hono/node-server';
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { GatewayEnv } from './gateway-context.ts';
+import { createRequestId } from './middleware/request-id.ts';
+import type { StreamWatch } from './replies/stream-watch.ts';
+
+export interface ListeningServer {
+  port: number;
+  /** Sockets that are open, idle ones included. */
+  connectionCount(): Promise<number>;
+  /** Refuses new connections, lets streams end for `drainMs`, then ends them with an error. */
+  drain(watch: StreamWatch, drainMs: number): Promise<void>;
+}
+
+/** For the last streams to write their errors. */
+const LAST_WORDS_MS = 1000;
+
+/**
+ * Slow headers and dead peers cost a bounded time. Keep-alive is above that of usual load
+ * balancers (60 s): with Node's 5 s they see resets on reused connections. Headers: a key of 16 KB
+ * is still told that it is wrong, 20 KB are refused.
+ */
+const SERVER_OPTIONS = {
+  headersTimeout: 15_000,
+  requestTimeout: 120_000,
+  keepAliveTimeout: 75_000,
+  connectionsCheckingInterval: 5000,
+  maxHeaderSize: 18_432,
+};
+
+/** Listens; rejects with EADDRINUSE. Port 0 takes a free one. */
+export async function listen(
+  app: OpenAPIHono<GatewayEnv>,
+  { port, host }: { port: number; host: string },
+): Promise<ListeningServer> {
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    serverOptions: SERVER_OPTIONS,
+  }) as Server;
+  server.on('clientError', answerMalformed);
+  server.listen(port, host);
+  await once(server, 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    connectionCount: promisify(server.getConnections.bind(server)),
+    async drain(watch, drainMs) {
+      const closed = once(server, 'close');
+      server.close();
+      server.closeIdleConnections();
+      const ended = async (withinMs: number) => {
+        const untilMs = performance.now() + withinMs;
+        while (watch.streams.size > 0 && performance.now() < untilMs) await delay(50);
+      };
+      await ended(drainMs);
+      for (const stream of watch.streams) {
+        stream.ended = true;
+        void watch.end(stream, new VoiceError('server_shutting_down'));
+      }
+      await ended(LAST_WORDS_MS);
+      await Promise.race([closed, delay(LAST_WORDS_MS)]);
+      server.closeAllConnections();
+    },
+  };
+}
+
+/** What Node's parser refuses, before any route: its own answers have no body and no request id. */
+function answerMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+  const { _httpMessage: current } = socket as { _httpMessage?: ServerResponse };
+  if (!socket.writable || current?.headersSent) {
+    socket.destroy();
+    return;
+  }
+  const failure = new VoiceError(MALFORMED_CODES[error.code ?? ''] ?? 'malformed_request');
+  const { status } = failure.definition;
+  const body = JSON.stringify(failure.toBody());
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'content-type: application/json',
+    `content-length: ${Buffer.byteLength(body)}`,
+    `x-request-id: ${createRequestId()}`,
+    'connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+}
+
+const MALFORMED_CODES: Record<string, ErrorCode> = {
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+};

@@ -1,0 +1,85 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { warmAudioEncoders } from '@antiphon/shared/audio/create-audio-encoder';
+import { JobProducer } from '@antiphon/shared/queue/job-producer';
+import { checkRedis, openRedis, whenReady } from '@antiphon/shared/queue/redis';
+import { createLogger } from '@antiphon/shared/runtime/logger';
+import { type RunningProcess, runProcess } from '@antiphon/shared/runtime/run-process';
+import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { subscribeControl } from '@antiphon/shared/streams/control-channel';
+import { StreamLog } from '@antiphon/shared/streams/stream-log';
+import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
+import { createApp } from './app.ts';
+import { readConfig } from './config.ts';
+import { GatewayLease } from './gateway-lease.ts';
+import { listen } from './http-server.ts';
+import { WorkerDirectory } from './models/worker-directory.ts';
+import { StreamWatch } from './replies/stream-watch.ts';
+
+const BLOB_AGE_MS = 3_600_000;
+
+async function start(): Promise<RunningProcess> {
+  const config = readConfig();
+  const logger = createLogger('gateway', config.LOG_LEVEL);
+  const streamUrl = config.STREAM_REDIS_URL ?? config.REDIS_URL;
+  await checkRedis(config.REDIS_URL, 'REDIS_URL');
+  if (streamUrl !== config.REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
+
+  const onError = (error: Error) => logger.warn({ err: error }, 'redis');
+  const queueRedis = openRedis(config.REDIS_URL, { role: 'command', onError });
+  const streamRedis = openRedis(streamUrl, { role: 'command', onError });
+  const subscriberRedis = openRedis(streamUrl, { role: 'subscriber', onError });
+  const gatewayId = randomUUID();
+  const log = new StreamLog(streamRedis);
+  const directory = new WorkerDirectory(streamRedis, {
+    aliases: config.MODEL_ALIASES,
+    defaults: {
+      llm: config.DEFAULT_CHAT_MODEL,
+      tts: config.DEFAULT_SPEECH_MODEL,
+      stt: config.DEFAULT_TRANSCRIPTION_MODEL,
+    },
+    onError,
+  });
+  const reclaimMs = config.LOCK_DURATION_MS + config.STALLED_INTERVAL_MS + 1000;
+  const watch = new StreamWatch({ log, directory, logger, reclaimMs });
+  const subscriber = new StreamSubscriber(subscriberRedis, log);
+  const jobs = new JobProducer(queueRedis, onError);
+  const blobs = await openDiskBlobStore(join(config.DATA_DIR, 'blobs'));
+  const lease = new GatewayLease(streamRedis, gatewayId, onError);
+  let accepting = true;
+
+  await Promise.all([whenReady(queueRedis), whenReady(streamRedis)]);
+  await Promise.all([lease.start(), directory.start(), warmAudioEncoders()]);
+  await subscribeControl(subscriberRedis, ({ type }) => {
+    if (type === 'worker-change') void directory.refresh();
+  });
+  const sweeper = setInterval(() => {
+    blobs.sweep(BLOB_AGE_MS).catch(onError);
+  }, BLOB_AGE_MS / 4);
+  sweeper.unref();
+
+  const app = createApp({
+    ...{ gatewayId, config, log, subscriber, jobs, directory, watch, blobs, logger },
+    redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
+    accepting: () => accepting,
+  });
+  const server = await listen(app, { port: config.PORT, host: config.HOST });
+  logger.info({ url: `http://${config.HOST}:${server.port}`, gatewayId }, 'ready');
+
+  return {
+    closeWithinMs: config.SHUTDOWN_DRAIN_MS + 5000,
+    async close() {
+      accepting = false;
+      await server.drain(watch, config.SHUTDOWN_DRAIN_MS);
+      clearInterval(sweeper);
+      directory.close();
+      watch.close();
+      subscriber.close();
+      await lease.release();
+      await jobs.close();
+      for (const redis of [queueRedis, streamRedis, subscriberRedis]) redis.disconnect();
+    },
+  };
+}
+
+await runProcess('gateway', start);

@@ -1,0 +1,166 @@
+import { AUDIO_FORMATS, CONTENT_TYPES } from '@antiphon/shared/audio/audio-format';
+import { z } from '@hono/zod-openapi';
+import { chatRequestSchema } from './chat-request.ts';
+import { jsonTranscriptionSchema } from './json-upload.ts';
+import { speechRequestSchema } from './speech-request.ts';
+import { TRANSCRIPT_FORMATS } from './transcript-format.ts';
+
+/** One row of `/openapi.json`. */
+export interface GatewayOperation {
+  method: 'get' | 'post';
+  path: string;
+  tag: 'chat' | 'audio' | 'models' | 'health' | 'documentation';
+  summary: string;
+  body?: z.ZodType;
+  /** A body that works as it is, to be tried on the page. */
+  example?: object;
+  form?: object;
+  parameters?: z.ZodObject;
+  query?: z.ZodObject;
+  /** Content types of the 200; JSON unless told. */
+  answers?: string[];
+  /** Needs no key. */
+  open?: boolean;
+}
+
+/** Multipart bodies are described by hand: a schema of the library's would read them whole. */
+const translationForm = {
+  type: 'object',
+  required: ['file'],
+  properties: {
+    file: {
+      type: 'string',
+      format: 'binary',
+      description: 'flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, wav or webm',
+    },
+    model: { type: 'string' },
+    prompt: { type: 'string' },
+    response_format: { type: 'string', enum: [...TRANSCRIPT_FORMATS], default: 'json' },
+    temperature: { type: 'number', minimum: 0, maximum: 1 },
+  },
+};
+
+const transcriptionForm = {
+  ...translationForm,
+  properties: {
+    ...translationForm.properties,
+    language: { type: 'string', description: 'ISO 639-1' },
+    'timestamp_granularities[]': {
+      type: 'array',
+      items: { type: 'string', enum: ['word', 'segment'] },
+    },
+    stream: { type: 'boolean', default: false },
+  },
+};
+
+const EVENTS = 'text/event-stream';
+const TRANSCRIPT_TYPES = ['application/json', 'text/plain', EVENTS];
+
+export const OPERATIONS: GatewayOperation[] = [
+  {
+    method: 'post',
+    path: '/v1/chat/completions',
+    tag: 'chat',
+    summary: 'Answers a conversation, whole or as server-sent events',
+    body: chatRequestSchema,
+    example: { messages: [{ role: 'user', content: 'Hello!' }] },
+    answers: ['application/json', EVENTS],
+  },
+  {
+    method: 'post',
+    path: '/v1/audio/speech',
+    tag: 'audio',
+    summary: `Speaks a text as ${AUDIO_FORMATS.join(', ')}`,
+    body: speechRequestSchema,
+    example: { input: 'Hello there.', response_format: 'mp3' },
+    answers: [...Object.values(CONTENT_TYPES), EVENTS],
+  },
+  {
+    method: 'post',
+    path: '/v1/audio/transcriptions',
+    tag: 'audio',
+    summary: 'Writes down what a recording says',
+    form: transcriptionForm,
+    body: jsonTranscriptionSchema,
+    answers: TRANSCRIPT_TYPES,
+  },
+  {
+    method: 'post',
+    path: '/v1/audio/translations',
+    tag: 'audio',
+    summary: 'Writes down in English what a recording says',
+    form: translationForm,
+    body: jsonTranscriptionSchema,
+    answers: TRANSCRIPT_TYPES,
+  },
+  {
+    method: 'get',
+    path: '/v1/audio/voices',
+    tag: 'audio',
+    summary: 'Voices that can be asked for',
+    query: z.object({ model: z.string().optional() }),
+  },
+  { method: 'get', path: '/v1/audio/models', tag: 'audio', summary: 'Models that speak' },
+  { method: 'get', path: '/v1/models', tag: 'models', summary: 'All models of live workers' },
+  {
+    method: 'get',
+    path: '/v1/models/{id}',
+    tag: 'models',
+    summary: 'One model',
+    parameters: z.object({ id: z.string() }),
+  },
+  {
+    method: 'get',
+    path: '/health',
+    tag: 'health',
+    summary: 'What runs and what lacks',
+    open: true,
+  },
+  {
+    method: 'get',
+    path: '/health/live',
+    tag: 'health',
+    summary: 'The process answers',
+    open: true,
+  },
+  {
+    method: 'get',
+    path: '/health/ready',
+    tag: 'health',
+    summary: 'Redis answers and every stage has a live worker; else 503',
+    open: true,
+  },
+  {
+    method: 'get',
+    path: '/openapi.json',
+    tag: 'documentation',
+    summary: 'This document',
+    open: true,
+  },
+  {
+    method: 'get',
+    path: '/docs',
+    tag: 'documentation',
+    summary: 'This document as a page to try things on',
+    answers: ['text/html'],
+    open: true,
+  },
+];
+
+/** Every failure has it: OpenAI's envelope, all four keys always there. */
+export const ERROR_SCHEMA = {
+  type: 'object' as const,
+  required: ['error'],
+  properties: {
+    error: {
+      type: 'object' as const,
+      required: ['message', 'type', 'param', 'code'],
+      properties: {
+        message: { type: 'string' as const },
+        type: { type: 'string' as const },
+        param: { type: ['string' as const, 'null' as const] },
+        code: { type: ['string' as const, 'null' as const] },
+      },
+    },
+  },
+};

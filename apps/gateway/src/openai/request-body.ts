@@ -1,0 +1,49 @@
+import type { IncomingMessage } from 'node:http';
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { ClientLeft } from '../replies/client-connection.ts';
+
+/**
+ * A body that is too large is read on, and dropped, up to so many times the limit: a client that
+ * is still sending when the answer comes reports a broken pipe instead of the 413, and tries again
+ * (4 of 15 uploads by the JavaScript SDK). Beyond it the connection is closed.
+ */
+export const DRAIN_FACTOR = 4;
+
+/** OpenAI's sentence, which clients look for. */
+export const requestTooLarge = (maxBytes: number, readBytes: number): VoiceError =>
+  new VoiceError('request_too_large', {
+    message: `Maximum content size limit (${maxBytes}) exceeded (${readBytes} bytes read)`,
+  });
+
+export const unsupportedContentType = (given: string, accepted: string): VoiceError => {
+  const shown = given.slice(0, 100);
+  return new VoiceError('unsupported_content_type', {
+    message: `Unsupported content type: '${shown}'. This API method only accepts ${accepted} requests, but you specified the header 'Content-Type: ${shown}'. Please try again with a supported content type.`,
+  });
+};
+
+/** A whole body. Throws `request_too_large`, or ClientLeft when it ends early. */
+export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    let parts: Buffer[] = [];
+    let length = 0;
+    const settle = (finish: () => void) => {
+      incoming.off('data', take).off('end', end).off('error', leave).off('close', leave);
+      incoming.pause();
+      finish();
+    };
+    const take = (part: Buffer) => {
+      length += part.length;
+      if (length <= maxBytes) parts.push(part);
+      else parts = [];
+      if (length > maxBytes * DRAIN_FACTOR) settle(() => reject(requestTooLarge(maxBytes, length)));
+    };
+    const end = () =>
+      settle(() => {
+        if (length > maxBytes) reject(requestTooLarge(maxBytes, length));
+        else resolve(parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts));
+      });
+    const leave = () => settle(() => reject(new ClientLeft()));
+    incoming.on('data', take).on('end', end).on('error', leave).on('close', leave);
+  });
+}

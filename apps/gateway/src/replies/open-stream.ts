@@ -1,0 +1,164 @@
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import type { Deadlines } from '@antiphon/shared/jobs/job-catalog';
+import { isStorageFull } from '@antiphon/shared/streams/storage-full';
+import { createStreamId } from '@antiphon/shared/streams/stream-key';
+import type { StreamOpening } from '@antiphon/shared/streams/stream-log';
+import type { StreamEntry, StreamEvent } from '@antiphon/shared/streams/stream-event';
+import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
+import type { GatewayContext } from '../gateway-context.ts';
+import { type ClientConnection, ClientLeft } from './client-connection.ts';
+import { WatchedStream } from './stream-watch.ts';
+
+export interface OpenStreamOptions {
+  tenantId: string;
+  connection: ClientConnection;
+  deadlines: Deadlines;
+  /** Where its jobs wait. */
+  queueName: string;
+  opening: Omit<StreamOpening, 'tenantId' | 'gatewayId' | 'maxLogBytes' | 'ttlMs' | 'logTtlMs'>;
+  /** Puts the stream's jobs into queues. The reader hears them already. */
+  enqueue: (streamId: string) => Promise<void>;
+}
+
+/** A stream in the hands of its reply. */
+export interface OpenedStream {
+  streamId: string;
+  reader: StreamReader;
+  watched: WatchedStream;
+  /** Ends the reader and the watch; stops the stream when its end was not seen. */
+  close(): Promise<void>;
+}
+
+/** Keys outlive the longest stream by so much. */
+const TTL_SLACK_MS = 60_000;
+/** For streams without a total deadline (transcriptions of up to MAX_AUDIO_SECONDS). */
+const LONGEST_TTL_MS = 7 * 86_400_000;
+/** Delivered bytes of which the log is told, at least. */
+const ACKNOWLEDGE_BYTES = 262_144;
+/** A little more than two of the largest entries: so much must fit into the log besides them. */
+const LARGEST_ENTRIES_BYTES = 131_072;
+/** Transcripts are not acknowledged on the way: two hours with word times have 2 MB. */
+const TRANSCRIPT_LOG_BYTES = 16_777_216;
+/** A subscriber connection that is away would make a request wait for it. */
+const SUBSCRIBE_TIMEOUT_MS = 2000;
+
+/**
+ * Subscribes, opens the stream, enqueues: in this order, since the head of 16 of 300 streams was
+ * lost the other way round. When the client leaves, the stream is stopped, and with it every
+ * engine call. Throws `queue_unavailable`.
+ */
+export async function openStream(
+  context: GatewayContext,
+  { tenantId, connection, deadlines, queueName, opening, enqueue }: OpenStreamOptions,
+): Promise<OpenedStream> {
+  const { log, subscriber, watch, config, gatewayId } = context;
+  const streamId = createStreamId();
+  const ttlMs = Math.min(deadlines.totalMs, LONGEST_TTL_MS) + config.LOG_TTL_MS + TTL_SLACK_MS;
+  const { LOG_TTL_MS: logTtlMs } = config;
+  const maxLogBytes =
+    opening.kind === 'transcription'
+      ? Math.max(config.MAX_LOG_BYTES, TRANSCRIPT_LOG_BYTES)
+      : config.MAX_LOG_BYTES;
+  const subscribing = subscriber.subscribe(streamId);
+  const [reader] = await Promise.all([
+    settledWithin(SUBSCRIBE_TIMEOUT_MS, subscribing),
+    log.open({ ...opening, tenantId, gatewayId, maxLogBytes, ttlMs, logTtlMs }, streamId),
+  ]).catch((cause: unknown) => {
+    subscribing.then(
+      (late) => late.close(), // a reader that nobody closes stays for ever
+      () => undefined,
+    );
+    const code = isStorageFull(cause) ? 'storage_full' : 'queue_unavailable';
+    throw new VoiceError(code, { cause, retryAfterSeconds: 1 });
+  });
+  const watched = new WatchedStream(reader, deadlines, queueName);
+  watch.add(watched);
+  const stop = () => {
+    void watch.end(watched, new VoiceError('stream_cancelled'));
+    reader.fail(new VoiceError('stream_cancelled'));
+  };
+  connection.left.addEventListener('abort', stop, { once: true });
+  const close = async () => {
+    connection.left.removeEventListener('abort', stop);
+    watch.delete(watched);
+    reader.close();
+    if (!watched.ended && !reader.sawEnd) {
+      await watch.end(watched, new VoiceError('stream_cancelled'));
+    }
+  };
+  try {
+    if (connection.left.aborted) throw new ClientLeft();
+    await enqueue(streamId);
+  } catch (error) {
+    await close();
+    throw error instanceof ClientLeft ? error : VoiceError.from(error, 'queue_unavailable');
+  }
+  return { streamId, reader, watched, close };
+}
+
+async function settledWithin<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const error = new VoiceError('queue_unavailable', { cause: `not within ${timeoutMs} ms` });
+  const timer = setTimeout(() => reject(error), timeoutMs);
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/**
+ * The stream's entries in order, claims left out, each batch as it came; ends after the terminal
+ * one. Throws the stream's error.
+ */
+export async function* readStream({
+  reader,
+  watched,
+}: OpenedStream): AsyncGenerator<StreamEntry[]> {
+  for (;;) {
+    const entries = await reader.next();
+    if (entries.length === 0) throw new ClientLeft();
+    for (const entry of entries) watched.note(entry);
+    const failed = entries.find(({ event }) => event.type === 'stream-error');
+    const told = entries.filter(({ event }) => !isInternal(event));
+    if (told.length > 0) yield told;
+    if (failed?.event.type === 'stream-error') throw VoiceError.deserialize(failed.event.error);
+    // Not `watched.ended`: the watch sets that when it decides to end a stream, before its error is here.
+    if (entries.at(-1)?.terminal) return;
+  }
+}
+
+const isInternal = (event: StreamEvent): boolean =>
+  event.type === 'job-claim' || event.type === 'stream-error';
+
+/** Tells the log what was delivered, seldom: an answer of ordinary length never does. */
+export class DeliveryCount {
+  readonly #context: GatewayContext;
+  readonly #streamId: string;
+  /** With a small log the producer would wait for a count that is never told. */
+  readonly #tellBytes: number;
+  #seq = 0;
+  #bytes = 0;
+  #samples = 0;
+  #toldBytes = 0;
+
+  constructor(context: GatewayContext, streamId: string) {
+    this.#context = context;
+    this.#streamId = streamId;
+    const room = context.config.MAX_LOG_BYTES - LARGEST_ENTRIES_BYTES;
+    this.#tellBytes = Math.max(0, Math.min(ACKNOWLEDGE_BYTES, room));
+  }
+
+  /** Everything up to `seq` is delivered. */
+  async add(seq: number, sizeBytes: number, samples = 0): Promise<void> {
+    this.#seq = Math.max(this.#seq, seq);
+    this.#bytes += sizeBytes;
+    this.#samples += samples;
+    if (this.#bytes - this.#toldBytes >= this.#tellBytes) await this.tell();
+  }
+
+  async tell(): Promise<void> {
+    this.#toldBytes = this.#bytes;
+    const delivered = { seq: this.#seq, bytes: this.#bytes, samples: this.#samples };
+    await this.#context.log.acknowledge(this.#streamId, delivered).catch((error: unknown) => {
+      // The next count tells the same again: producers wait a little longer.
+      this.#context.logger.warn({ err: error, streamId: this.#streamId }, 'acknowledge');
+    });
+  }
+}

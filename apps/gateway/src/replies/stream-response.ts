@@ -1,0 +1,101 @@
+import type { OutgoingHttpHeaders } from 'node:http';
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import type { Logger } from '@antiphon/shared/runtime/logger';
+import { type ClientConnection, ClientLeft } from './client-connection.ts';
+
+/** Between frames only: a comment, the one thing besides data that both official SDKs bear. */
+const KEEPALIVE = Buffer.from(': keepalive\n');
+const FRAME_END = 0x0a;
+
+export interface ResponseOptions {
+  connection: ClientConnection;
+  requestId: string;
+  streamId: string;
+  logger: Logger;
+}
+
+const streamHeaders = ({ requestId, streamId }: ResponseOptions): OutgoingHttpHeaders => ({
+  'cache-control': 'no-store',
+  'x-accel-buffering': 'no',
+  'x-content-type-options': 'nosniff',
+  'x-request-id': requestId,
+  'x-stream-id': streamId,
+});
+
+/** Starts a 200 with the headers every stream has. */
+export function startResponse(options: ResponseOptions, headers: OutgoingHttpHeaders): void {
+  options.connection.start(200, { ...streamHeaders(options), ...headers });
+}
+
+export interface EventStreamOptions extends ResponseOptions {
+  /** Errors before this many ms have an HTTP status of their own. */
+  statusHoldMs: number;
+  /** 0: none. */
+  keepaliveMs: number;
+}
+
+/**
+ * A `text/event-stream` answer. The status line is held until the first frame or `statusHoldMs`,
+ * so that an early error keeps its status; from then on silence is filled with comments.
+ */
+export class EventStreamResponse {
+  readonly #options: EventStreamOptions;
+  readonly #holdTimer: NodeJS.Timeout;
+  readonly #keepaliveTimer: NodeJS.Timeout | undefined;
+  #betweenFrames = true;
+
+  constructor(options: EventStreamOptions) {
+    this.#options = options;
+    this.#holdTimer = setTimeout(() => this.start(), options.statusHoldMs);
+    if (options.keepaliveMs > 0) {
+      const period = Math.max(10, options.keepaliveMs / 4);
+      this.#keepaliveTimer = setInterval(() => this.#keepAlive(), period);
+    }
+  }
+
+  start(): void {
+    clearTimeout(this.#holdTimer);
+    const { connection } = this.#options;
+    if (connection.started || connection.left.aborted) return;
+    startResponse(this.#options, { 'content-type': 'text/event-stream; charset=utf-8' });
+  }
+
+  /** Whole frames, or pieces of one in order. */
+  async write(frames: Uint8Array): Promise<void> {
+    this.start();
+    this.#betweenFrames = false; // a write may wait in the middle of a frame
+    await this.#options.connection.write(frames);
+    this.#betweenFrames = frames.at(-1) === FRAME_END && frames.at(-2) === FRAME_END;
+  }
+
+  end(frames?: string): void {
+    this.close();
+    this.start();
+    this.#options.connection.end(frames === undefined ? undefined : Buffer.from(frames));
+  }
+
+  /** Before headers: rethrows, for the error its own status. After: one error frame, no `[DONE]`. */
+  fail(error: unknown): void {
+    this.close();
+    const { connection, logger, streamId } = this.#options;
+    if (error instanceof ClientLeft || connection.left.aborted) return;
+    if (!connection.started) throw error;
+    const failure = VoiceError.from(error);
+    logger.info({ err: error, streamId }, 'stream failed after headers');
+    if (failure.code === 'write_stall_timeout') return connection.destroy();
+    const frame = `data: ${JSON.stringify(failure.toBody())}\n\n`;
+    connection.end(Buffer.from(this.#betweenFrames ? frame : `\n\n${frame}`));
+  }
+
+  close(): void {
+    clearTimeout(this.#holdTimer);
+    clearInterval(this.#keepaliveTimer);
+  }
+
+  #keepAlive(): void {
+    const { connection, keepaliveMs } = this.#options;
+    if (!connection.started || !this.#betweenFrames || connection.left.aborted) return;
+    if (performance.now() - connection.wroteAtMs < keepaliveMs) return;
+    connection.write(KEEPALIVE).catch(() => undefined); // the next frame's write tells
+  }
+}

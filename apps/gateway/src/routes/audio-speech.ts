@@ -1,0 +1,90 @@
+import { SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
+import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { type SpeechTemplate, releasePhrases } from '@antiphon/shared/queue/phrase-release';
+import { createPhraseSplitter } from '@antiphon/shared/text/phrase-splitter';
+import type { Handler } from 'hono';
+import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
+import { readJsonBody } from '../openai/json-body.ts';
+import { type SpeechRequest, chooseVoice, parseSpeechRequest } from '../openai/speech-request.ts';
+import { replySpeech, replySpeechEvents } from '../replies/speech-reply.ts';
+import { answerByStream, configuredDeadlines } from './stream-route.ts';
+
+const MAX_BODY_BYTES = 1_048_576;
+/** Audio that may be made and not yet sent: enough that no phrase is late, little to throw away. */
+const AHEAD_SECONDS = 5;
+
+/** `POST /v1/audio/speech`: the gateway cuts the text, there is no llm job. */
+export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
+  const { config, directory, log, jobs, gatewayId } = context;
+  const maxBodyBytes = Math.max(MAX_BODY_BYTES, config.MAX_INPUT_CHARACTERS * 6);
+  return async (c) => {
+    const body = await readJsonBody(c, maxBodyBytes);
+    const request = parseSpeechRequest(body, config.MAX_INPUT_CHARACTERS);
+    const { model, worker } = await directory.resolve('tts', request.model || undefined);
+    const voice = chooseVoice(worker, request.voice);
+    const texts = cutPhrases(request.input, worker.maxPhraseCharacters);
+    const format = request.response_format ?? 'mp3';
+    const identity = { version: 1 as const, tenantId: c.get('tenantId'), gatewayId };
+    const template: SpeechTemplate = {
+      queueName: worker.queueName,
+      job: { ...identity, model, voice, ...spokenHow(request) },
+    };
+    // Started now, so that an encoder's start-up passes while the first phrase is made.
+    const encoderStarted = createAudioEncoder(format);
+    encoderStarted.catch(() => undefined); // awaited below
+    try {
+      return await answerByStream(
+        c,
+        context,
+        {
+          queueName: worker.queueName,
+          deadlines: configuredDeadlines(context),
+          opening: {
+            kind: 'speech',
+            phraseCount: texts.length,
+            speech: JSON.stringify(template),
+            parallelPhrases: worker.parallelPhrases ?? 1,
+            aheadSamples: AHEAD_SECONDS * SAMPLE_RATE_HZ,
+          },
+          enqueue: async (streamId) => {
+            await log.addPhrases(streamId, 0, texts);
+            await releasePhrases(log, jobs, streamId);
+          },
+        },
+        async (opened, response) => {
+          const encoder = await encoderStarted;
+          const inputCharacters = request.input.length;
+          const options = { encoder, phraseCount: texts.length, inputCharacters };
+          const reply = request.stream_format === 'sse' ? replySpeechEvents : replySpeech;
+          await reply(context, opened, response, options);
+        },
+      );
+    } finally {
+      await encoderStarted.then(
+        (encoder) => encoder.close(),
+        () => undefined,
+      );
+    }
+  };
+}
+
+function spokenHow({ speed, instructions, language }: SpeechRequest) {
+  return {
+    speed: speed ?? 1,
+    ...(typeof instructions === 'string' ? { instructions } : {}),
+    ...(typeof language === 'string' ? { language } : {}),
+  };
+}
+
+function cutPhrases(input: string, maxCharacters: number | undefined): string[] {
+  const splitter = createPhraseSplitter(maxCharacters === undefined ? {} : { maxCharacters });
+  const texts = [...splitter.push(input), ...splitter.end()].map(({ text }) => text);
+  if (texts.length === 0) {
+    throw new VoiceError('invalid_value', {
+      param: 'input',
+      message: "Invalid 'input': it has no letter or digit that could be spoken.",
+    });
+  }
+  return texts;
+}

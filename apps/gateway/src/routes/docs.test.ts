@@ -1,0 +1,103 @@
+import { Validator } from '@seriousme/openapi-schema-validator';
+import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
+
+interface Document {
+  paths: Record<string, Record<string, { responses: Record<string, unknown>; security?: unknown }>>;
+  components: { schemas: Record<string, unknown> };
+}
+
+let redis: RedisServer;
+let gateway: TestGateway;
+let document: Document;
+beforeAll(async () => {
+  redis = await startRedis();
+  gateway = await openTestGateway(redis.url);
+  document = (await (await fetch(`${gateway.url}/openapi.json`)).json()) as Document;
+});
+afterAll(async () => {
+  await gateway.close();
+  await redis.close();
+});
+
+/** All `$ref`s in a value. */
+function references(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, child]) =>
+    key === '$ref' && typeof child === 'string' ? [child] : references(child),
+  );
+}
+
+function resolve(reference: string): unknown {
+  return reference
+    .replace(/^#\//, '')
+    .split('/')
+    .reduce<unknown>(
+      (value, name) => (value as Record<string, unknown> | undefined)?.[name],
+      document,
+    );
+}
+
+describe('/openapi.json', () => {
+  it('is OpenAPI 3.1', async () => {
+    const validator = new Validator();
+    const result = await validator.validate(structuredClone({ ...document }));
+    expect(result).toStrictEqual({ valid: true });
+    expect(validator.version).toBe('3.1');
+  });
+
+  it('every reference leads somewhere', () => {
+    const found = references(document);
+    expect(found).toContain('#/components/schemas/Error');
+    expect(found.filter((reference) => resolve(reference) === undefined)).toStrictEqual([]);
+  });
+
+  it('lists every route of the gateway, and no other', () => {
+    const assets = new Set(['GET /docs/start.js', 'GET /docs/:file']);
+    const routes = gateway.app.routes
+      .filter(({ method }) => method !== 'ALL')
+      .map(({ method, path }) => `${method} ${path}`)
+      .filter((route) => !assets.has(route))
+      .map((route) => route.replaceAll(/:(\w+)(\{[^}]*\})?/g, '{$1}'));
+    const listed = Object.entries(document.paths).flatMap(([path, operations]) =>
+      Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(listed.sort()).toStrictEqual(routes.sort());
+  });
+
+  it('what needs a key says so', () => {
+    const secured = Object.entries(document.paths).flatMap(([path, operations]) =>
+      Object.values(operations).some(({ security }) => security !== undefined) ? [path] : [],
+    );
+    const paths = Object.keys(document.paths);
+    expect(secured).toStrictEqual(paths.filter((path) => path.startsWith('/v1/')));
+  });
+
+  it('its error is the one that is sent', async () => {
+    const { error } = (await (await fetch(`${gateway.url}/v1/nothing`)).json()) as {
+      error: Record<string, unknown>;
+    };
+    expect(document.components.schemas['Error']).toMatchObject({
+      properties: { error: { required: Object.keys(error) } },
+    });
+  });
+});
+
+describe('/docs', () => {
+  it('is a page that takes everything from here', async () => {
+    const response = await fetch(`${gateway.url}/docs`);
+    expect(response.headers.get('content-type')).toMatch(/^text\/html/);
+    expect(response.headers.get('content-security-policy')).toContain("default-src 'self'");
+    const page = await response.text();
+    const links = [...page.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link = '']) => link);
+    expect(links.length).toBeGreaterThan(2);
+    for (const link of links) {
+      expect(link).toMatch(/^\/docs\//);
+      const asset = await fetch(gateway.url + link);
+      expect(asset.status).toBe(200);
+      expect((await asset.arrayBuffer()).byteLength).toBeGreaterThan(50);
+    }
+    expect(page).not.toMatch(/<script>[^<]/);
+  });
+});

@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { JobProducer } from '@antiphon/shared/queue/job-producer';
+import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
+import { createLogger } from '@antiphon/shared/runtime/logger';
+import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { subscribeControl } from '@antiphon/shared/streams/control-channel';
+import { StreamLog } from '@antiphon/shared/streams/stream-log';
+import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
+import type { ScriptedRedis } from '@antiphon/shared/streams/stream-scripts';
+import { createApp } from '../app.ts';
+import { type GatewayConfig, parseConfig } from '../config.ts';
+import type { GatewayContext } from '../gateway-context.ts';
+import { GatewayLease } from '../gateway-lease.ts';
+import { type ListeningServer, listen } from '../http-server.ts';
+import { WorkerDirectory } from '../models/worker-directory.ts';
+import { StreamWatch } from '../replies/stream-watch.ts';
+
+export interface TestGateway {
+  port: number;
+  /** `http://127.0.0.1:<port>` */
+  url: string;
+  context: GatewayContext;
+  server: ListeningServer;
+  app: ReturnType<typeof createApp>;
+  /** Makes the gateway take no more requests, as SIGTERM does first. */
+  stopAccepting(): void;
+  /** Names of what lies in the blob store. */
+  blobNames(): Promise<string[]>;
+  /** Keys in Redis that jobs and streams leave; empty while nothing was ever queued. */
+  queuedKeys(): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+const onError = () => undefined; // a test that stops Redis sees its connections break
+
+/** The gateway as `main.ts` composes it, in this process, on a free port. */
+export async function openTestGateway(
+  redisUrl: string,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<TestGateway> {
+  const dataDirectory = await mkdtemp(join(tmpdir(), 'antiphon-gateway-'));
+  let accepting = true;
+  const { context, redis, close } = await openContext(
+    parseConfig({ REDIS_URL: redisUrl, DATA_DIR: dataDirectory, ...environment }),
+    () => accepting,
+  );
+  const app = createApp(context);
+  const server = await listen(app, { port: 0, host: '127.0.0.1' });
+  return {
+    port: server.port,
+    url: `http://127.0.0.1:${server.port}`,
+    ...{ context, server, app },
+    stopAccepting() {
+      accepting = false;
+    },
+    blobNames: () => readdir(join(dataDirectory, 'blobs')),
+    async queuedKeys() {
+      const keys = await redis.keys('*');
+      return keys.filter((key) => key.startsWith('antiphon:{') || /^bull:.*:id$/.test(key));
+    },
+    async close() {
+      await server.drain(context.watch, 0);
+      await close();
+      await rm(dataDirectory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function openContext(config: GatewayConfig, accepting: () => boolean) {
+  const logger = createLogger('gateway', 'silent');
+  const [queueRedis, streamRedis] = [0, 1].map(() =>
+    openRedis(config.REDIS_URL, { role: 'command', onError }),
+  ) as [ScriptedRedis, ScriptedRedis];
+  const subscriberRedis = openRedis(config.REDIS_URL, { role: 'subscriber', onError });
+  await Promise.all([whenReady(queueRedis), whenReady(streamRedis)]);
+  const gatewayId = randomUUID();
+  const log = new StreamLog(streamRedis);
+  const directory = new WorkerDirectory(streamRedis, {
+    aliases: config.MODEL_ALIASES,
+    defaults: {
+      llm: config.DEFAULT_CHAT_MODEL,
+      tts: config.DEFAULT_SPEECH_MODEL,
+      stt: config.DEFAULT_TRANSCRIPTION_MODEL,
+    },
+    onError,
+  });
+  const reclaimMs = config.LOCK_DURATION_MS + config.STALLED_INTERVAL_MS + 1000;
+  const watch = new StreamWatch({ log, directory, logger, reclaimMs });
+  const subscriber = new StreamSubscriber(subscriberRedis, log);
+  const jobs = new JobProducer(queueRedis, onError);
+  const blobs = await openDiskBlobStore(join(config.DATA_DIR, 'blobs'));
+  const lease = new GatewayLease(streamRedis, gatewayId, onError);
+  await Promise.all([lease.start(), directory.start()]);
+  await subscribeControl(subscriberRedis, ({ type }) => {
+    if (type === 'worker-change') void directory.refresh();
+  });
+  const context: GatewayContext = {
+    ...{ gatewayId, config, log, subscriber, jobs, directory, watch, blobs, logger, accepting },
+    redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
+  };
+  const close = async () => {
+    directory.close();
+    watch.close();
+    subscriber.close();
+    await lease.release();
+    await jobs.close().catch(onError);
+    for (const redis of [queueRedis, streamRedis, subscriberRedis]) redis.disconnect();
+  };
+  return { context, redis: streamRedis, close };
+}
