@@ -130,7 +130,7 @@ it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
 it('prints the base URL and three lines to paste', async () => {
   const { output } = await startReady();
   expect(output()).toContain(`http://127.0.0.1:${port}/v1`);
-  expect(output().match(/^curl /gm)).toHaveLength(3);
+  await until(() => output().match(/^curl /gm)?.length === 3, { what: 'three lines to paste' });
 });
 
 it('leaves nothing when it is killed outright, and the next one starts within 5 s', async () => {
