@@ -52,7 +52,14 @@ const saying = (...words: string[]): Answer =>
 
 async function open(maxLogBytes = 1e7) {
   const streamId = await log.open({
-    ...{ tenantId: 'default', gatewayId: 'g1', kind: 'chat', maxLogBytes },
+    ...{
+      tenantId: 'default',
+      gatewayId: 'g1',
+      kind: 'chat',
+      model: 'm',
+      queueName: 'q',
+      maxLogBytes,
+    },
     ...{ ttlMs: 60_000, logTtlMs: 30_000 },
   });
   const claim = await log.claim(streamId, 'chat', 'w1');

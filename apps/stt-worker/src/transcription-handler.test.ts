@@ -54,7 +54,14 @@ interface RunOptions {
 async function run(transcribe: Transcribe, options: RunOptions = {}) {
   const upload = options.blobId ?? (await blobs.put(Readable.from([Buffer.alloc(3200)]))).blobId;
   const streamId = await log.open({
-    ...{ tenantId: 'default', gatewayId: 'g1', kind: 'transcription', maxLogBytes: 1e7 },
+    ...{
+      tenantId: 'default',
+      gatewayId: 'g1',
+      kind: 'transcription',
+      model: 'm',
+      queueName: 'q',
+      maxLogBytes: 1e7,
+    },
     ...{ ttlMs: 60_000, logTtlMs: 30_000 },
   });
   let claim = await log.claim(streamId, 'transcription', 'w1');

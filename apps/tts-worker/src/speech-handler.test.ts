@@ -58,7 +58,14 @@ const playing = (chunks: PcmChunk[]): Synthesize =>
 
 async function open(phraseCount = 1) {
   const streamId = await log.open({
-    ...{ tenantId: 'default', gatewayId: 'g1', kind: 'speech', maxLogBytes: 1e8 },
+    ...{
+      tenantId: 'default',
+      gatewayId: 'g1',
+      kind: 'speech',
+      model: 'm',
+      queueName: 'q',
+      maxLogBytes: 1e8,
+    },
     ...{ ttlMs: 60_000, logTtlMs: 30_000, phraseCount, parallelPhrases: 1, aheadSamples: 1e9 },
     speech: JSON.stringify({
       queueName: QUEUE,
@@ -68,7 +75,7 @@ async function open(phraseCount = 1) {
   await log.addPhrases(
     streamId,
     0,
-    Array.from({ length: phraseCount }, (_, index) => `Phrase ${index}.`),
+    Array.from({ length: phraseCount }, (_, index) => ({ text: `Phrase ${index}.` })),
   );
   await log.release(streamId);
   return streamId;

@@ -9,13 +9,16 @@ import type { GatewayContext } from '../gateway-context.ts';
 import { type ClientConnection, ClientLeft } from './client-connection.ts';
 import { WatchedStream } from './stream-watch.ts';
 
+/** What `openStream` itself knows of a stream's opening. */
+type FilledIn = 'tenantId' | 'gatewayId' | 'queueName' | 'maxLogBytes' | 'ttlMs' | 'logTtlMs';
+
 export interface OpenStreamOptions {
   tenantId: string;
   connection: ClientConnection;
   deadlines: Deadlines;
   /** Where its jobs wait. */
   queueName: string;
-  opening: Omit<StreamOpening, 'tenantId' | 'gatewayId' | 'maxLogBytes' | 'ttlMs' | 'logTtlMs'>;
+  opening: Omit<StreamOpening, FilledIn>;
   /** Puts the stream's jobs into queues. The reader hears them already. */
   enqueue: (streamId: string) => Promise<void>;
 }
@@ -62,7 +65,10 @@ export async function openStream(
   const subscribing = subscriber.subscribe(streamId);
   const [reader] = await Promise.all([
     settledWithin(SUBSCRIBE_TIMEOUT_MS, subscribing),
-    log.open({ ...opening, tenantId, gatewayId, maxLogBytes, ttlMs, logTtlMs }, streamId),
+    log.open(
+      { ...opening, tenantId, gatewayId, queueName, maxLogBytes, ttlMs, logTtlMs },
+      streamId,
+    ),
   ]).catch((cause: unknown) => {
     subscribing.then(
       (late) => late.close(), // a reader that nobody closes stays for ever

@@ -95,7 +95,7 @@ export async function startReplyFixture(
       tenantId: 'default',
       queueName: 'llm-test',
       deadlines: JOB_CATALOG.chat.deadlines,
-      opening: { kind: 'chat' },
+      opening: { kind: 'chat', model: 'm' },
       enqueue: async () => undefined,
       ...options,
       connection,

@@ -28,13 +28,16 @@ const chunkOf = (phraseIndex: number, chunkIndex: number) =>
   Buffer.alloc(CHUNK_BYTES, phraseIndex * 16 + chunkIndex + 1);
 
 function plan(phraseCount: number, produce: NonNullable<AnswerPlan['produce']>, sse = false): void {
-  const opening: Pick<StreamOpening, 'kind' | 'phraseCount' | 'parallelPhrases' | 'aheadSamples'> =
-    {
-      kind: 'speech',
-      phraseCount,
-      parallelPhrases: phraseCount,
-      aheadSamples: 5 * SAMPLE_RATE_HZ,
-    };
+  const opening: Pick<
+    StreamOpening,
+    'kind' | 'model' | 'phraseCount' | 'parallelPhrases' | 'aheadSamples'
+  > = {
+    kind: 'speech',
+    model: 'm',
+    phraseCount,
+    parallelPhrases: phraseCount,
+    aheadSamples: 5 * SAMPLE_RATE_HZ,
+  };
   fixture.plan({
     opening,
     produce,

@@ -61,6 +61,8 @@ async function open(deadlines: Partial<Deadlines>, workerId = 'w1', queueName = 
     tenantId: 'default',
     gatewayId: 'g1',
     kind: 'chat',
+    model: 'm',
+    queueName: 'q',
     maxLogBytes: 1e6,
     ttlMs: 60_000,
     logTtlMs: 30_000,

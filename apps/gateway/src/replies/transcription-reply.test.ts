@@ -25,7 +25,7 @@ interface Plan {
 async function ask({ texts, error, events = false }: Plan) {
   const { log } = fixture.context;
   fixture.plan({
-    opening: { kind: 'transcription' },
+    opening: { kind: 'transcription', model: 'm' },
     reply: (context, opened, response) =>
       events
         ? replyTranscriptionEvents(context, opened, response)

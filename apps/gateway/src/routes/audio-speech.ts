@@ -1,6 +1,7 @@
 import { SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
 import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import type { PhraseText } from '@antiphon/shared/jobs/job-catalog';
 import { type SpeechTemplate, releasePhrases } from '@antiphon/shared/queue/phrase-release';
 import { createPhraseSplitter } from '@antiphon/shared/text/phrase-splitter';
 import type { Handler } from 'hono';
@@ -23,7 +24,7 @@ export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
     const request = parseSpeechRequest(body, config.MAX_INPUT_CHARACTERS);
     const { model, worker } = await directory.resolve('tts', request.model || undefined);
     const voice = chooseVoice(worker, request.voice);
-    const texts = cutPhrases(request.input, worker.maxPhraseCharacters);
+    const phrases = cutPhrases(request.input, worker.maxPhraseCharacters);
     const format = request.response_format ?? 'mp3';
     const identity = { version: 1 as const, tenantId: c.get('tenantId'), gatewayId };
     const template: SpeechTemplate = {
@@ -42,20 +43,21 @@ export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
           deadlines: configuredDeadlines(context),
           opening: {
             kind: 'speech',
-            phraseCount: texts.length,
+            model,
+            phraseCount: phrases.length,
             speech: JSON.stringify(template),
             parallelPhrases: worker.parallelPhrases ?? 1,
             aheadSamples: AHEAD_SECONDS * SAMPLE_RATE_HZ,
           },
           enqueue: async (streamId) => {
-            await log.addPhrases(streamId, 0, texts);
+            await log.addPhrases(streamId, 0, phrases);
             await releasePhrases(log, jobs, streamId);
           },
         },
         async (opened, response) => {
           const encoder = await encoderStarted;
           const inputCharacters = request.input.length;
-          const options = { encoder, phraseCount: texts.length, inputCharacters };
+          const options = { encoder, phraseCount: phrases.length, inputCharacters };
           const reply = request.stream_format === 'sse' ? replySpeechEvents : replySpeech;
           await reply(context, opened, response, options);
         },
@@ -77,14 +79,17 @@ function spokenHow({ speed, instructions, language }: SpeechRequest) {
   };
 }
 
-function cutPhrases(input: string, maxCharacters: number | undefined): string[] {
-  const splitter = createPhraseSplitter(maxCharacters === undefined ? {} : { maxCharacters });
-  const texts = [...splitter.push(input), ...splitter.end()].map(({ text }) => text);
-  if (texts.length === 0) {
+function cutPhrases(input: string, maxCharacters: number | undefined): PhraseText[] {
+  const splitter = createPhraseSplitter({
+    markdown: false,
+    ...(maxCharacters === undefined ? {} : { maxCharacters }),
+  });
+  const phrases = [...splitter.push(input), ...splitter.end()];
+  if (phrases.length === 0) {
     throw new VoiceError('invalid_value', {
       param: 'input',
       message: "Invalid 'input': it has no letter or digit that could be spoken.",
     });
   }
-  return texts;
+  return phrases.map(({ text, pause }) => ({ text, pause }));
 }

@@ -28,7 +28,7 @@ export function chatCompletions(context: GatewayContext): Handler<GatewayEnv> {
         {
           queueName: worker.queueName,
           deadlines: { ...deadlines, ...first },
-          opening: { kind: 'chat' },
+          opening: { kind: 'chat', model },
           enqueue: (streamId) => {
             const tenantId = c.get('tenantId');
             const identity = { version: 1 as const, streamId, tenantId, gatewayId, model };

@@ -225,6 +225,12 @@ export const ERROR_CATALOG = {
     retryable: false,
     message: 'The server had an error while processing your request.',
   },
+  player_failed: {
+    status: 500,
+    type: SERVER,
+    retryable: false,
+    message: 'The server could not play the sound.',
+  },
   engine_failed: {
     status: 500,
     type: SERVER,

@@ -12,6 +12,17 @@ const common = {
   model: z.string().min(1),
 };
 
+/** What an engine is given of a phrase; in the stream's state while it waits. */
+export const phraseTextSchema = z.object({
+  text: z.string(),
+  /** How long the silence behind it is, by the mark it ended at. */
+  pause: z.enum(['none', 'clause', 'sentence', 'paragraph']).optional(),
+});
+export type PhraseText = z.output<typeof phraseTextSchema>;
+
+/** A message part that stands for a recording: the llm-worker puts the transcript there. */
+export const TRANSCRIPT_PART = 'antiphon_transcript';
+
 export const chatJobSchema = z.object({
   ...common,
   stream: z.boolean(),
@@ -19,13 +30,25 @@ export const chatJobSchema = z.object({
   /** The client's body with `model` resolved; a large one lies in the blob store. */
   requestJson: z.string().optional(),
   requestBlobId: z.string().optional(),
+  /** The body has parts of type `TRANSCRIPT_PART`. */
+  hasTranscripts: z.boolean().optional(),
+  /** The answer is spoken: its text is cut into phrases. `stream` is true then. */
+  audio: z
+    .object({
+      /** What of the text is shown besides the transcript of what is said. */
+      content: z.enum(['code', 'full', 'none']),
+      maxPhraseCharacters: z.number().int().optional(),
+    })
+    .optional(),
 });
 export type ChatJob = z.output<typeof chatJobSchema>;
 
 export const speechJobSchema = z.object({
   ...common,
   phraseIndex: z.number().int().min(0),
-  text: z.string(),
+  ...phraseTextSchema.shape,
+  /** What a phrase that failed for good does: ends alone, told by `phrase-error`, or ends the stream. */
+  onPhraseError: z.enum(['skip', 'fail']).optional(),
   voice: z.string(),
   speed: z.number(),
   instructions: z.string().optional(),
@@ -44,6 +67,10 @@ export const transcriptionJobSchema = z.object({
   temperature: z.number().optional(),
   wordTimes: z.boolean(),
   maxAudioSeconds: z.number(),
+  /** A recording in a chat: its number there, and under which key its transcript is kept for so long. */
+  chatPart: z
+    .object({ partIndex: z.number().int(), transcriptKey: z.string(), keepMs: z.number().int() })
+    .optional(),
 });
 export type TranscriptionJob = z.output<typeof transcriptionJobSchema>;
 
@@ -83,7 +110,8 @@ export const JOB_CATALOG = {
   transcription: {
     stage: 'stt',
     schema: transcriptionJobSchema,
-    producer: (_job: TranscriptionJob) => 'transcription',
+    producer: ({ chatPart }: TranscriptionJob) =>
+      chatPart ? `transcription-${chatPart.partIndex}` : 'transcription',
     attempts: 1,
     // The worker itself holds to max(120 s, 3 x audio), since only it knows how long the audio is.
     deadlines: {

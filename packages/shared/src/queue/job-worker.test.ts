@@ -95,6 +95,8 @@ async function openStream(gatewayId = GATEWAY_ID) {
     tenantId: 'default',
     gatewayId,
     kind: 'chat',
+    model: 'm',
+    queueName: 'q',
     maxLogBytes: 1e6,
     ttlMs: 60_000,
     logTtlMs: 30_000,

@@ -36,7 +36,14 @@ afterAll(async () => {
 
 async function openSpeech(phraseCount: number, parallelPhrases = 2): Promise<string> {
   const streamId = await log.open({
-    ...{ tenantId: 'default', gatewayId: 'g1', kind: 'speech', maxLogBytes: 1e6 },
+    ...{
+      tenantId: 'default',
+      gatewayId: 'g1',
+      kind: 'speech',
+      model: 'm',
+      queueName: 'q',
+      maxLogBytes: 1e6,
+    },
     ...{ ttlMs: 60_000, logTtlMs: 30_000, phraseCount, parallelPhrases, aheadSamples: 1e6 },
     speech: JSON.stringify({
       queueName,
@@ -46,7 +53,7 @@ async function openSpeech(phraseCount: number, parallelPhrases = 2): Promise<str
   await log.addPhrases(
     streamId,
     0,
-    Array.from({ length: phraseCount }, (_, index) => `Phrase ${index}.`),
+    Array.from({ length: phraseCount }, (_, index) => ({ text: `Phrase ${index}.` })),
   );
   return streamId;
 }

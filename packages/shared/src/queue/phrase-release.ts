@@ -6,7 +6,7 @@ import type { JobProducer } from './job-producer.ts';
 /** What all speech jobs of one stream have in common; lies in the stream's state. */
 export const speechTemplateSchema = z.object({
   queueName: z.string(),
-  job: speechJobSchema.omit({ phraseIndex: true, text: true, streamId: true }),
+  job: speechJobSchema.omit({ phraseIndex: true, text: true, pause: true, streamId: true }),
 });
 export type SpeechTemplate = z.output<typeof speechTemplateSchema>;
 
@@ -23,11 +23,11 @@ export async function releasePhrases(
   if (phrases.length === 0) return;
   const { queueName, job } = speechTemplateSchema.parse(JSON.parse(speech));
   await Promise.all(
-    phrases.map(({ phraseIndex, text }) =>
+    phrases.map(({ phraseIndex, ...body }) =>
       producer.enqueue(
         queueName,
         'speech',
-        { ...job, streamId, phraseIndex, text },
+        { ...job, streamId, phraseIndex, ...body },
         // The first phrase of any stream before later ones of others.
         { jobId: `${streamId}-${phraseIndex}`, priority: phraseIndex },
       ),

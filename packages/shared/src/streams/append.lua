@@ -1,6 +1,8 @@
 -- One entry of one producer. KEYS: state, log.
 -- ARGV: 'producer epoch index ends samples phraseCount' in one (ioredis makes a Buffer of every argument: two
--- instead of nine save 3 of 15 us per append), event. `ends`: '-' | 'stream' | 'text' | 'phrase'.
+-- instead of nine save 3 of 15 us per append), event, and for a new phrase its index and body: it waits from
+-- then on, in the same step, so that a run whose lock was lost adds none.
+-- `ends`: '-' | 'stream' | 'text' | 'phrase' | 'producer' (this producer only: a transcription before a chat).
 -- Fenced: a run whose lock was lost has an old epoch. Idempotent: ioredis re-sends a command whose
 -- reply was lost, and the same index is then answered 'open' without a second entry.
 -- Returns {'open' | 'done' | 'error' | 'cancelled' | 'gone' | 'fenced' | 'gap' | 'full', seq}.
@@ -13,7 +15,7 @@ local channel = string.sub(KEYS[1], 1, -7) -- without ':state'
 -- told yet) gets a bare wake-up and reads the log when it is ready: what is not wanted is not sent.
 local INLINE_UNREAD_BYTES = 524288
 local state = redis.call('HMGET', KEYS[1], 'status', 'seq', producer .. ':epoch', producer .. ':index',
-  'bytes', 'read', 'maxLogBytes', 'ended', 'phraseCount', 'ttlMs', 'logTtlMs')
+  'bytes', 'read', 'maxLogBytes', 'ended', 'phraseCount', 'ttlMs', 'logTtlMs', 'failure')
 if not state[1] then return {'gone', 0} end
 local lastIndex = tonumber(state[4] or 0)
 if state[3] ~= epoch then return {state[1] == 'open' and 'fenced' or state[1], 0} end
@@ -31,20 +33,30 @@ if samples > 0 then
   redis.call('HINCRBY', KEYS[1], 'produced', samples)
 end
 
+if ARGV[3] then set('text:' .. ARGV[3], ARGV[4]); set('waiting', ARGV[3] + 1) end
+
 local ended, expected = tonumber(state[8]), tonumber(state[9] or -1)
 local done = ends == 'stream'
 if ends == 'phrase' then
   ended = ended + 1
   set('ended', ended); set(producer .. ':done', 1)
   done = ended == expected
+elseif ends == 'producer' then
+  set(producer .. ':done', 1)
 elseif ends == 'text' then
   phraseCount = tonumber(phraseCount)
   set('phraseCount', phraseCount)
   done = ended == phraseCount
 end
-if done then set('status', 'done') end
-local flag = done and '!' or '.'
+-- The text broke off earlier (finish.lua): its phrases are spoken now, and the error is the end.
+local failure = done and state[12]
+local flag = (done and not failure) and '!' or '.'
 redis.call('XADD', KEYS[2], seq .. '-0', 'f', flag, 'e', event)
+if failure then
+  redis.call('XADD', KEYS[2], (seq + 1) .. '-0', 'f', '!', 'e', failure)
+  set('seq', seq + 1)
+end
+if done then set('status', failure and 'error' or 'done') end
 redis.call('HSET', KEYS[1], unpack(changed))
 if done then
   redis.call('PEXPIRE', KEYS[1], state[11]); redis.call('PEXPIRE', KEYS[2], state[11])
@@ -56,4 +68,5 @@ if unread + #event <= INLINE_UNREAD_BYTES then
 else
   redis.call('PUBLISH', channel, flag .. seq)
 end
+if failure then redis.call('PUBLISH', channel, '!' .. (seq + 1) .. ':' .. failure) end
 return {done and 'done' or 'open', seq}

@@ -14,6 +14,8 @@ const CODE_OF_TYPE = {
   'transcript-delta': 7,
   'transcript-end': 8,
   'stream-error': 9,
+  'message-delta': 10,
+  'phrase-start': 11,
 } as const satisfies Record<StreamEventType, number>;
 
 const TYPE_OF_CODE = new Map(

@@ -1,9 +1,14 @@
 -- Ends a stream from outside its producers (stop, deadline, failed job); the first end wins.
--- KEYS: state, log. ARGV: status ('error' | 'cancelled'), event, tenant ('*' for any), channel, control channel, control message.
+-- KEYS: state, log. ARGV: status ('error' | 'cancelled'), event, tenant ('*' for any), channel, control channel, control message,
+-- '1' to let phrases that are cut already be spoken first: append.lua ends the stream behind the last one.
 -- Returns {ended now (1 | 0), status}; status 'gone' for an unknown or another tenant's stream.
-local state = redis.call('HMGET', KEYS[1], 'status', 'seq', 'tenantId', 'logTtlMs')
+local state = redis.call('HMGET', KEYS[1], 'status', 'seq', 'tenantId', 'logTtlMs', 'waiting', 'ended', 'failure')
 if not state[1] or (ARGV[3] ~= '*' and ARGV[3] ~= state[3]) then return {0, 'gone'} end
 if state[1] ~= 'open' then return {0, state[1]} end
+if ARGV[7] == '1' and tonumber(state[5] or 0) > tonumber(state[6]) then
+  if not state[7] then redis.call('HSET', KEYS[1], 'failure', ARGV[2], 'phraseCount', state[5]) end
+  return {0, 'open'}
+end
 local seq = state[2] + 1
 redis.call('XADD', KEYS[2], seq .. '-0', 'f', '!', 'e', ARGV[2])
 redis.call('HSET', KEYS[1], 'status', ARGV[1], 'seq', seq)

@@ -8,7 +8,27 @@ export type StreamEvent =
   | { type: 'job-claim'; producer: string; workerId: string; epoch: number; lastIndex: number }
   /** Bytes of the chat answer, ready for the client: whole SSE frames, or a piece of the JSON answer. */
   | { type: 'text-delta'; bytes: Uint8Array }
-  | { type: 'text-end'; finishReason: FinishReason; usage?: TokenUsage; phraseCount?: number }
+  /** `answer`: all that the model wrote, where the answer is spoken. */
+  | {
+      type: 'text-end';
+      finishReason: FinishReason;
+      usage?: TokenUsage;
+      phraseCount?: number;
+      answer?: string;
+    }
+  /** A spoken answer: what is shown and not said, as OpenAI's `delta` object without audio. */
+  | { type: 'message-delta'; delta: Record<string, unknown> }
+  /**
+   * A spoken answer: a phrase was cut and waits for its voice. `before` stands between it and the
+   * phrase before in the transcript. The first one tells when the model began, ms after its claim.
+   */
+  | {
+      type: 'phrase-start';
+      phraseIndex: number;
+      text: string;
+      before: string;
+      firstTokenMs?: number;
+    }
   /** s16le mono at `SAMPLE_RATE_HZ`. */
   | { type: 'audio-delta'; phraseIndex: number; chunkIndex: number; pcm: Uint8Array }
   | { type: 'audio-end'; phraseIndex: number }

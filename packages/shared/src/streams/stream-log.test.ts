@@ -1,7 +1,7 @@
 import { openRedis } from '../queue/redis.ts';
 import { VoiceError } from '../errors/voice-error.ts';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { StreamEntry } from './stream-event.ts';
 import { logKey, stateKey } from './stream-key.ts';
 import { StreamLog, type StreamOpening } from './stream-log.ts';
@@ -21,6 +21,8 @@ const opening: StreamOpening = {
   tenantId: 'default',
   gatewayId: 'g1',
   kind: 'chat',
+  model: 'm',
+  queueName: 'q',
   maxLogBytes: 1000,
   ttlMs: 60_000,
   logTtlMs: 30_000,
@@ -109,7 +111,9 @@ it('lets the first end win and tells later ones', async () => {
 
 it("does not end another tenant's stream", async () => {
   const { streamId } = await openProducer();
-  expect(await log.finish(streamId, new VoiceError('stream_cancelled'), 'other')).toBe('gone');
+  expect(
+    await log.finish(streamId, new VoiceError('stream_cancelled'), { tenantId: 'other' }),
+  ).toBe('gone');
   expect((await log.state(streamId))?.['status']).toBe('open');
 });
 
@@ -164,7 +168,11 @@ it('releases phrases while few run and little audio is unsent', async () => {
   const speech = '{"voice":"x"}';
   const options = { kind: 'speech' as const, phraseCount: 4, parallelPhrases: 2 };
   const streamId = await log.open({ ...opening, ...options, aheadSamples: 100, speech });
-  await log.addPhrases(streamId, 0, ['a', 'b', 'c', 'd']);
+  await log.addPhrases(
+    streamId,
+    0,
+    [...'abcd'].map((text) => ({ text })),
+  );
   const first = await log.release(streamId);
   expect(first).toEqual({
     speech,
@@ -234,4 +242,93 @@ it('tells a reader whose stream was deleted', async () => {
   reader.catchUp();
   await expect(reader.next()).rejects.toMatchObject({ code: 'queue_unavailable' });
   reader.close();
+});
+
+describe('a spoken answer', () => {
+  const speech = JSON.stringify({ voice: 'x' });
+  const cut = (phraseIndex: number) => ({
+    event: { type: 'phrase-start' as const, phraseIndex, text: `p${phraseIndex}`, before: '' },
+    options: { phrase: { phraseIndex, body: { text: `p${phraseIndex}` } } },
+  });
+  async function openAnswer(phraseCount: number) {
+    const ahead = { parallelPhrases: 9, aheadSamples: 1e6, speech };
+    const streamId = await log.open({ ...opening, ...ahead });
+    const chat = log.producer(streamId, 'chat', await log.claim(streamId, 'chat', 'w'));
+    for (let index = 0; index < phraseCount; index += 1) {
+      const { event, options } = cut(index);
+      await chat.append(event, options);
+    }
+    return { streamId, chat };
+  }
+  async function speakPhrase(streamId: string, phraseIndex: number) {
+    const name = `phrase-${phraseIndex}`;
+    const voice = log.producer(streamId, name, await log.claim(streamId, name, 'w'));
+    await voice.append({ type: 'audio-end', phraseIndex }, { ends: 'phrase' });
+  }
+
+  it('lays a phrase out in the step that tells of it', async () => {
+    const { streamId } = await openAnswer(2);
+    expect((await log.release(streamId)).phrases).toEqual([
+      { phraseIndex: 0, text: 'p0' },
+      { phraseIndex: 1, text: 'p1' },
+    ]);
+  });
+
+  it('takes no phrase from a run whose lock was lost', async () => {
+    const { streamId, chat } = await openAnswer(1);
+    await log.claim(streamId, 'chat', 'other');
+    const { event, options } = cut(1);
+    await expect(chat.append(event, options)).rejects.toMatchObject({ reason: 'fenced' });
+    expect((await log.release(streamId)).phrases).toHaveLength(1);
+  });
+
+  it('without anything to say ends with its text', async () => {
+    const { streamId, chat } = await openAnswer(0);
+    const options = { ends: 'text', phraseCount: 0 } as const;
+    await chat.append({ type: 'text-end', finishReason: 'stop', phraseCount: 0 }, options);
+    expect(await log.state(streamId)).toMatchObject({ status: 'done' });
+  });
+
+  it('whose text breaks off is spoken as far as it goes, and then ends with the error', async () => {
+    const { streamId } = await openAnswer(2);
+    const error = new VoiceError('upstream_protocol');
+    expect(await log.finish(streamId, error, { afterPhrases: true })).toBe('open');
+    // The first one told stays: a second is another's view of the same failure.
+    await log.finish(streamId, new VoiceError('stream_interrupted'), { afterPhrases: true });
+    await speakPhrase(streamId, 0);
+    expect(await log.state(streamId)).toMatchObject({ status: 'open' });
+    await speakPhrase(streamId, 1);
+    const { entries, status } = await log.read(streamId, 1, 100);
+    expect(status).toBe('error');
+    expect(entries.map(({ terminal }) => terminal)).toEqual(entries.map((_, at) => at === 7));
+    expect(entries.at(-1)?.event).toMatchObject({ error: { code: 'upstream_protocol' } });
+    expect(entries.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
+  it('whose text breaks off with nothing left to say ends at once', async () => {
+    const { streamId } = await openAnswer(1);
+    await speakPhrase(streamId, 0);
+    const error = new VoiceError('upstream_protocol');
+    expect(await log.finish(streamId, error, { afterPhrases: true })).toBe('error');
+  });
+});
+
+it('a producer that ends alone is not run again, and its stream goes on', async () => {
+  const streamId = await log.open(opening);
+  const name = 'transcription-0';
+  const producer = log.producer(streamId, name, await log.claim(streamId, name, 'w'));
+  await producer.append(
+    { type: 'transcript-end', language: 'en', durationSeconds: 1 },
+    { ends: 'producer' },
+  );
+  expect((await log.claim(streamId, name, 'w2')).status).toBe('ended');
+  expect(await log.state(streamId)).toMatchObject({ status: 'open' });
+});
+
+it('notes facts of a stream that is there, and makes no key for one that is gone', async () => {
+  const streamId = await log.open(opening);
+  await log.annotate(streamId, { 'time:first-token': 12 });
+  expect(await log.state(streamId)).toMatchObject({ 'time:first-token': '12' });
+  await log.annotate('unknown', { a: 1 });
+  expect(await log.state('unknown')).toBeUndefined();
 });

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import { VoiceError } from '../errors/voice-error.ts';
+import { type PhraseText, phraseTextSchema } from '../jobs/job-catalog.ts';
 import { decodeEvent, encodeEvent, eventHeader } from './event-codec.ts';
 import type { StreamEntry } from './stream-event.ts';
 import { CONTROL_CHANNEL, createStreamId, logKey, stateKey, streamChannel } from './stream-key.ts';
@@ -14,6 +15,9 @@ export interface StreamOpening {
   tenantId: string;
   gatewayId: string;
   kind: 'chat' | 'speech' | 'transcription';
+  model: string;
+  /** Where its first job waits. */
+  queueName: string;
   /** Bytes that may lie unread before producers have to wait (`MAX_LOG_BYTES`). */
   maxLogBytes: number;
   /** Life of an open stream's keys, ms: above its total deadline. */
@@ -33,9 +37,14 @@ export interface StreamOpening {
 }
 
 /** A phrase that `release` moved to running; the caller enqueues it. */
-export interface ReleasedPhrase {
+export interface ReleasedPhrase extends PhraseText {
   phraseIndex: number;
-  text: string;
+}
+
+export interface FinishOptions {
+  /** Only a stream of this tenant; left out: any. */
+  tenantId?: string;
+  afterPhrases?: boolean;
 }
 
 export interface Claim {
@@ -83,9 +92,10 @@ export class StreamLog {
   }
 
   /** Lays phrases `firstIndex`, `firstIndex + 1`, … into the stream, for `release` to hand out. */
-  async addPhrases(streamId: string, firstIndex: number, texts: string[]): Promise<void> {
-    for (let start = 0; start < texts.length; start += PHRASES_PER_CALL) {
-      const part = texts.slice(start, start + PHRASES_PER_CALL);
+  async addPhrases(streamId: string, firstIndex: number, phrases: PhraseText[]): Promise<void> {
+    const bodies = phrases.map((phrase) => JSON.stringify(phrase));
+    for (let start = 0; start < bodies.length; start += PHRASES_PER_CALL) {
+      const part = bodies.slice(start, start + PHRASES_PER_CALL);
       await this.#redis.antiphonWait(stateKey(streamId), firstIndex + start, ...part);
     }
   }
@@ -95,7 +105,8 @@ export class StreamLog {
     const [speech, ...found] = await this.#redis.antiphonRelease(stateKey(streamId));
     const phrases: ReleasedPhrase[] = [];
     for (let position = 0; position + 1 < found.length; position += 2) {
-      phrases.push({ phraseIndex: Number(found[position]), text: String(found[position + 1]) });
+      const body = phraseTextSchema.parse(JSON.parse(String(found[position + 1])));
+      phrases.push({ phraseIndex: Number(found[position]), ...body });
     }
     return { speech: String(speech ?? ''), phrases };
   }
@@ -118,20 +129,20 @@ export class StreamLog {
 
   /**
    * Ends the stream with an error that its client is told. The first end wins; later ones do
-   * nothing. A Redis without memory takes no such entry: then the end is published only, as
+   * nothing. `afterPhrases`: what is cut into phrases already is spoken first. A Redis without memory takes no such entry: then the end is published only, as
    * `storage_full`, and the stream's keys are freed.
    */
   async finish(
     streamId: string,
     error: VoiceError,
-    tenantId = '*',
+    { tenantId = '*', afterPhrases = false }: FinishOptions = {},
   ): Promise<StreamStatus | 'gone'> {
     const keys = [stateKey(streamId), logKey(streamId)] as const;
     const control = JSON.stringify({ type: 'stream-end', streamId });
     const told = [tenantId, streamChannel(streamId), CONTROL_CHANNEL, control] as const;
     const status = error.code === 'stream_cancelled' ? 'cancelled' : 'error';
     const [, ended] = await this.#redis
-      .antiphonFinish(...keys, status, encodeError(error), ...told)
+      .antiphonFinish(...keys, status, encodeError(error), ...told, afterPhrases ? '1' : '0')
       .catch((failure: unknown) => {
         if (!isStorageFull(failure)) throw failure;
         const full = new VoiceError('storage_full', { cause: failure });
@@ -172,6 +183,11 @@ export class StreamLog {
       stateSeq: Number(stateSeq ?? 0),
       status: (status ?? 'gone') as LogRange['status'],
     };
+  }
+
+  /** Notes facts (times, counts) in the stream's state, for `state`; nothing when it is gone. */
+  async annotate(streamId: string, facts: Record<string, string | number>): Promise<void> {
+    await this.#redis.antiphonAnnotate(stateKey(streamId), ...Object.entries(facts).flat());
   }
 
   /** Fields of the stream's state; `undefined` when it is unknown. */

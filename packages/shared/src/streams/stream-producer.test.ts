@@ -20,6 +20,8 @@ const opening: StreamOpening = {
   tenantId: 'default',
   gatewayId: 'g1',
   kind: 'chat',
+  model: 'm',
+  queueName: 'q',
   maxLogBytes: 1000,
   ttlMs: 60_000,
   logTtlMs: 30_000,
@@ -113,7 +115,9 @@ it('says that the storage is full, and its reader hears it', async () => {
   try {
     await expect(producer.append(text('x'))).rejects.toMatchObject({ code: 'storage_full' });
     await expect(log.claim(streamId, 'chat', 'w2')).rejects.toMatchObject({ code: 'storage_full' });
-    expect(await log.finish(streamId, new VoiceError('internal_error'), 'other')).toBe('gone');
+    expect(
+      await log.finish(streamId, new VoiceError('internal_error'), { tenantId: 'other' }),
+    ).toBe('gone');
     expect(await log.finish(streamId, new VoiceError('internal_error'))).toBe('error');
     await until(() => reader.sawEnd);
     await expect(reader.next()).rejects.toMatchObject({ code: 'storage_full' });

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { throwStorageFull } from './storage-full.ts';
 import { encodeEvent } from './event-codec.ts';
+import type { PhraseText } from '../jobs/job-catalog.ts';
 import type { StreamEvent } from './stream-event.ts';
 import { logKey, stateKey } from './stream-key.ts';
 import type { Claim } from './stream-log.ts';
@@ -24,12 +25,14 @@ export class StreamClosed extends Error {
 }
 
 export interface AppendOptions {
-  /** What this entry ends: the whole stream, the text of an audio answer, or a phrase. */
-  ends?: 'stream' | 'text' | 'phrase';
+  /** What this entry ends: the whole stream, the text of an audio answer, a phrase, or just this producer. */
+  ends?: 'stream' | 'text' | 'phrase' | 'producer';
   /** Samples of audio in it. */
   samples?: number;
   /** With `ends: 'text'`: phrases the answer has. */
   phraseCount?: number;
+  /** A phrase that waits to be spoken from now on. */
+  phrase?: { phraseIndex: number; body: PhraseText };
   /** Ends the wait for a slow reader. */
   signal?: AbortSignal;
 }
@@ -60,15 +63,16 @@ export class StreamProducer {
   async append(event: StreamEvent, options: AppendOptions = {}): Promise<void> {
     const encoded = encodeEvent(event);
     const index = this.#index + 1;
-    const { ends = '-', samples = 0, phraseCount = -1 } = options;
+    const { ends = '-', samples = 0, phraseCount = -1, phrase } = options;
+    const added = phrase ? [phrase.phraseIndex, JSON.stringify(phrase.body)] : [];
     const meta = `${ends} ${samples} ${phraseCount}`;
     for (let waitMs = FULL_RETRY_FIRST_MS; ; waitMs = Math.min(waitMs * 2, FULL_RETRY_MOST_MS)) {
       options.signal?.throwIfAborted();
       writeTogether(this.#redis);
-      const outcome = await this.#write(
-        `${this.#producer} ${this.#epoch} ${index} ${meta}`,
+      const outcome = await this.#write(`${this.#producer} ${this.#epoch} ${index} ${meta}`, [
         encoded,
-      );
+        ...added,
+      ]);
       if (outcome === 'open' || (outcome === 'done' && options.ends)) break;
       if (outcome !== 'full') throw new StreamClosed(this.#streamId, outcome);
       await delay(waitMs, undefined, options.signal ? { signal: options.signal } : {}).catch(
@@ -80,10 +84,10 @@ export class StreamProducer {
     this.#index = index;
   }
 
-  async #write(place: string, encoded: Buffer): Promise<string> {
+  async #write(place: string, values: (Buffer | string | number)[]): Promise<string> {
     const [state, log] = [stateKey(this.#streamId), logKey(this.#streamId)];
     try {
-      return (await this.#redis.antiphonAppend(state, log, place, encoded))[0];
+      return (await this.#redis.antiphonAppend(state, log, place, ...values))[0];
     } catch (error) {
       return throwStorageFull(error);
     }

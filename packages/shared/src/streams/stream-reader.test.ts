@@ -19,6 +19,8 @@ const opening = {
   tenantId: 'default',
   gatewayId: 'g1',
   kind: 'chat' as const,
+  model: 'm',
+  queueName: 'q',
   maxLogBytes: 1e9,
   ttlMs: 60_000,
   logTtlMs: 30_000,
@@ -236,3 +238,15 @@ it('goes on after Redis was killed and came back', async () => {
   await until(() => redis.status === 'ready');
   expect(seqsOf([...entries, ...(await rest)])).toEqual(oneTo(52));
 }, 30_000);
+
+it('lets a stop overtake what waits', async () => {
+  const streamId = await log.open(opening);
+  const producer = log.producer(streamId, 'chat', await log.claim(streamId, 'chat', 'w1'));
+  for (let index = 0; index < 20; index += 1) await producer.append(text(`${index}`));
+  await log.finish(streamId, new VoiceError('stream_cancelled'));
+  const reader = new StreamReader(streamId, log, ignore);
+  for (const message of await messagesOf(streamId)) reader.receive(message);
+  const [first] = await reader.next();
+  expect(first).toMatchObject({ terminal: true, event: { error: { code: 'stream_cancelled' } } });
+  reader.close();
+});

@@ -12,7 +12,8 @@ const UNKNOWN_ENTRY_BYTES = 16_384;
 const LARGE_ENTRY_BYTES = 65_600;
 
 /**
- * Reads one stream in order, without holes and without doubles, at the pace of the caller.
+ * Reads one stream in order, without holes and without doubles, at the pace of the caller; only a
+ * stop (`stream_cancelled`) overtakes what lies before it.
  * Messages that follow on are kept while they are few; all else is read from the log when wanted.
  */
 export class StreamReader {
@@ -38,6 +39,7 @@ export class StreamReader {
   #wake: (() => void) | undefined;
   #readFailed = false;
   #failure: VoiceError | undefined;
+  #stop: StreamEntry | undefined;
   #closed = false;
 
   constructor(streamId: string, log: StreamLog, onClose: () => void) {
@@ -54,6 +56,7 @@ export class StreamReader {
     for (;;) {
       if (this.#closed) return [];
       if (this.#failure) throw this.#failure;
+      if (this.#stop) return [this.#stop];
       if (this.#buffer.length > 0) return this.#takeBuffer();
       if (this.#wanted || this.producedSeq >= this.#nextSeq) {
         const entries = await this.#readLog();
@@ -87,6 +90,7 @@ export class StreamReader {
     this.#noteProduced(seq);
     this.#noteSize(encoded?.length ?? LARGE_ENTRY_BYTES);
     this.sawEnd ||= terminal;
+    if (terminal && encoded && this.#heedStop(seq, encoded)) return this.#notify();
     const fits = encoded && this.#bufferBytes + encoded.length <= BUFFER_BYTES;
     if (seq === this.#bufferSeq && fits) {
       const event = decodeEvent(encoded);
@@ -99,6 +103,14 @@ export class StreamReader {
       }
     }
     this.#notify();
+  }
+
+  /** A stop does not wait for what lies before it: nobody wants that any more. */
+  #heedStop(seq: number, encoded: Buffer): boolean {
+    const event = decodeEvent(encoded);
+    if (event?.type !== 'stream-error' || event.error.code !== 'stream_cancelled') return false;
+    this.#stop = { seq, terminal: true, event, sizeBytes: encoded.length };
+    return true;
   }
 
   /** Makes the next `next` look into the log. */

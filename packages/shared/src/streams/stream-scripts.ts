@@ -16,6 +16,7 @@ interface StreamScripts {
   antiphonAppend(state: string, log: string, ...values: Argument[]): Promise<[string, number]>;
   antiphonFinish(state: string, log: string, ...values: Argument[]): Promise<[number, string]>;
   antiphonDrop(state: string, log: string, ...values: Argument[]): Promise<[number, string]>;
+  antiphonAnnotate(state: string, ...values: Argument[]): Promise<number>;
   antiphonAcknowledge(state: string, log: string, ...values: Argument[]): Promise<string>;
 }
 
@@ -27,6 +28,7 @@ const KEY_COUNTS = {
   append: 2,
   finish: 2,
   drop: 2,
+  annotate: 1,
   acknowledge: 2,
 };
 

@@ -19,6 +19,8 @@ const opening = {
   tenantId: 'default',
   gatewayId: 'g1',
   kind: 'chat' as const,
+  model: 'm',
+  queueName: 'q',
   maxLogBytes: 1e6,
   ttlMs: 60_000,
   logTtlMs: 30_000,

@@ -1,5 +1,5 @@
 -- Lays phrases into the stream's state, where `release` finds them. KEYS: state.
--- ARGV: index of the first, then their texts. Returns 1, or 0 when the stream is not open.
+-- ARGV: index of the first, then their bodies. Returns 1, or 0 when the stream is not open.
 if redis.call('HGET', KEYS[1], 'status') ~= 'open' then return 0 end
 local first = tonumber(ARGV[1])
 for position = 2, #ARGV do

@@ -7,6 +7,10 @@ export interface Phrase {
   /** Where it stood in what was pushed, in UTF-16 code units: `[rawStart, rawEnd)`. */
   rawStart: number;
   rawEnd: number;
+  /** The silence that belongs behind it, by the mark it was cut at; `none`: in the middle of a clause. */
+  pause: 'none' | 'clause' | 'sentence' | 'paragraph';
+  /** What stands between it and the phrase before in a transcript: nothing, a blank, or a blank line. */
+  before: '' | ' ' | '\n\n';
 }
 
 /** Cuts text into phrases as it comes; the result does not depend on how it was cut into deltas. */
@@ -21,6 +25,12 @@ export interface PhraseSplitter {
 }
 
 export interface PhraseSplitterOptions {
+  /** ISO 639-1 or BCP 47; decides what an abbreviation is. Left out: all languages' rules at once. */
+  language?: string;
+  /** False: the text is not Markdown, only the cutter runs on it. */
+  markdown?: boolean;
+  /** Hears, as it comes, the raw text of blocks that are shown and not said: code, tables. */
+  onUnspoken?: (raw: string) => void;
   /** The engine's own limit; phrases stay under it and under 220. */
   maxCharacters?: number;
 }
@@ -64,7 +74,8 @@ export function createPhraseSplitter({
       kind: kind ?? (count === 0 ? 'first' : 'normal'),
     } as const;
     count += 1;
-    return [{ ...phrase, rawStart, rawEnd: rawStart + length }];
+    const before = count === 1 ? '' : ' ';
+    return [{ ...phrase, rawStart, rawEnd: rawStart + length, pause: 'sentence', before }];
   };
   const takeComplete = (): Phrase[] => {
     const phrases: Phrase[] = [];
