@@ -29,7 +29,7 @@ export function audioTranscriptions(
         {
           queueName: worker.queueName,
           deadlines: { ...JOB_CATALOG.transcription.deadlines, queueMs },
-          opening: { kind: 'transcription', model: 'm' },
+          opening: { kind: 'transcription', model },
           enqueue: (streamId) => {
             const identity = {
               version: 1 as const,

@@ -171,7 +171,7 @@ it('releases phrases while few run and little audio is unsent', async () => {
   await log.addPhrases(
     streamId,
     0,
-    [...'abcd'].map((text) => ({ text })),
+    ['a', 'b', 'c', 'd'].map((text) => ({ text })),
   );
   const first = await log.release(streamId);
   expect(first).toEqual({
