@@ -197,31 +197,36 @@ export class JobWorker<Kind extends JobKind> {
     const { log, logger } = this.#options;
     if (thrown instanceof StreamClosed) {
       // Redis came back without what this run had written: nobody else will end the stream.
-      if (thrown.reason === 'gap') await log.finish(streamId, new VoiceError('stream_interrupted'));
+      if (thrown.reason === 'gap') await this.#finish(streamId, new VoiceError('stream_interrupted'));
       return;
     }
     if (thrown instanceof JobAborted) {
       if (thrown.reason === 'gateway-lost')
         await log.finish(streamId, new VoiceError('stream_cancelled'));
       if (thrown.reason === 'shutdown')
-        await log.finish(streamId, new VoiceError('server_shutting_down'));
+        await this.#finish(streamId, new VoiceError('server_shutting_down'));
       return; // 'stream-end', 'lock-lost': the end is another's to write
     }
     const error = VoiceError.from(thrown);
     const level = error.definition.status >= 500 ? 'error' : 'info';
     logger[level]({ err: error, streamId }, 'stream ended with an error');
-    await log.finish(streamId, error);
+    await this.#finish(streamId, error);
   }
 
   /** The job crashed its workers, or its data could not be moved: BullMQ gave it up. */
   #endFailed(queued: Job | undefined, error: Error): void {
-    const { log, logger } = this.#options;
+    const { logger } = this.#options;
     const { streamId } = Object(queued?.data) as { streamId?: unknown };
     logger.error({ err: error, jobId: queued?.id }, 'job failed');
     if (typeof streamId !== 'string') return;
-    log.finish(streamId, new VoiceError('stream_interrupted')).catch((failure: unknown) => {
+    this.#finish(streamId, new VoiceError('stream_interrupted')).catch((failure: unknown) => {
       logger.error({ err: failure, streamId }, 'could not end the stream of a failed job');
     });
+  }
+
+  /** A chat that broke off is spoken as far as it was written. */
+  async #finish(streamId: string, error: VoiceError): Promise<void> {
+    await this.#options.log.finish(streamId, error, { afterPhrases: this.#options.kind === 'chat' });
   }
 
   async #checkLeases(): Promise<void> {

@@ -35,7 +35,8 @@ export type StreamEvent =
   /** One phrase failed for good; its audio ends at the last whole chunk. */
   | { type: 'phrase-error'; phraseIndex: number; error: SerializedVoiceError }
   | { type: 'transcript-delta'; segment: TranscriptSegment; words?: TranscriptWord[] }
-  | { type: 'transcript-end'; language: string; durationSeconds: number }
+  /** `partIndex`: of a recording in a chat, whose transcript goes to the llm-worker and not to the client. */
+  | { type: 'transcript-end'; language: string; durationSeconds: number; partIndex?: number }
   /** The stream ended badly or was stopped (`stream_cancelled`). */
   | { type: 'stream-error'; error: SerializedVoiceError };
 
