@@ -4,6 +4,7 @@ import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import type { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
+import type { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import type { GatewayConfig } from './config.ts';
 import type { WorkerDirectory } from './models/worker-directory.ts';
 import type { StreamWatch } from './replies/stream-watch.ts';
@@ -14,6 +15,8 @@ export interface GatewayContext {
   config: GatewayConfig;
   log: StreamLog;
   subscriber: StreamSubscriber;
+  /** Over the log's connection. */
+  tenantStreams: TenantStreams;
   jobs: JobProducer;
   directory: WorkerDirectory;
   watch: StreamWatch;

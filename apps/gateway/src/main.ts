@@ -9,6 +9,7 @@ import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
+import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { createApp } from './app.ts';
 import { readConfig } from './config.ts';
 import { GatewayLease } from './gateway-lease.ts';
@@ -31,6 +32,7 @@ async function start(): Promise<RunningProcess> {
   const subscriberRedis = openRedis(streamUrl, { role: 'subscriber', onError });
   const gatewayId = randomUUID();
   const log = new StreamLog(streamRedis);
+  const tenantStreams = new TenantStreams(streamRedis);
   const directory = new WorkerDirectory(streamRedis, {
     aliases: config.MODEL_ALIASES,
     defaults: {
@@ -60,6 +62,7 @@ async function start(): Promise<RunningProcess> {
 
   const app = createApp({
     ...{ gatewayId, config, log, subscriber, jobs, directory, watch, blobs, logger },
+    tenantStreams,
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
   });

@@ -7,7 +7,7 @@ import type { StreamEntry, StreamEvent } from '@antiphon/shared/streams/stream-e
 import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
 import type { GatewayContext } from '../gateway-context.ts';
 import { type ClientConnection, ClientLeft } from './client-connection.ts';
-import { WatchedStream } from './stream-watch.ts';
+import { type StreamRoute, WatchedStream, mainStage } from './stream-watch.ts';
 
 /** What `openStream` itself knows of a stream's opening. */
 type FilledIn = 'tenantId' | 'gatewayId' | 'queueName' | 'maxLogBytes' | 'ttlMs' | 'logTtlMs';
@@ -17,7 +17,7 @@ export interface OpenStreamOptions {
   connection: ClientConnection;
   deadlines: Deadlines;
   /** Where its jobs wait. */
-  queueName: string;
+  route: StreamRoute;
   opening: Omit<StreamOpening, FilledIn>;
   /** Puts the stream's jobs into queues. The reader hears them already. */
   enqueue: (streamId: string) => Promise<void>;
@@ -52,9 +52,9 @@ const SUBSCRIBE_TIMEOUT_MS = 2000;
  */
 export async function openStream(
   context: GatewayContext,
-  { tenantId, connection, deadlines, queueName, opening, enqueue }: OpenStreamOptions,
+  { tenantId, connection, deadlines, route, opening, enqueue }: OpenStreamOptions,
 ): Promise<OpenedStream> {
-  const { log, subscriber, watch, config, gatewayId } = context;
+  const { log, subscriber, tenantStreams, watch, config, gatewayId } = context;
   const streamId = createStreamId();
   const ttlMs = Math.min(deadlines.totalMs, LONGEST_TTL_MS) + config.LOG_TTL_MS + TTL_SLACK_MS;
   const { LOG_TTL_MS: logTtlMs } = config;
@@ -62,6 +62,7 @@ export async function openStream(
     opening.kind === 'transcription'
       ? Math.max(config.MAX_LOG_BYTES, TRANSCRIPT_LOG_BYTES)
       : config.MAX_LOG_BYTES;
+  const queueName = route.queues[mainStage(route)] ?? '';
   const subscribing = subscriber.subscribe(streamId);
   const [reader] = await Promise.all([
     settledWithin(SUBSCRIBE_TIMEOUT_MS, subscribing),
@@ -69,6 +70,7 @@ export async function openStream(
       { ...opening, tenantId, gatewayId, queueName, maxLogBytes, ttlMs, logTtlMs },
       streamId,
     ),
+    tenantStreams.add(tenantId, streamId),
   ]).catch((cause: unknown) => {
     subscribing.then(
       (late) => late.close(), // a reader that nobody closes stays for ever
@@ -77,7 +79,7 @@ export async function openStream(
     const code = isStorageFull(cause) ? 'storage_full' : 'queue_unavailable';
     throw new VoiceError(code, { cause, retryAfterSeconds: 1 });
   });
-  const watched = new WatchedStream(reader, deadlines, queueName);
+  const watched = new WatchedStream(reader, deadlines, route);
   watch.add(watched);
   const stop = () => {
     void watch.end(watched, new VoiceError('stream_cancelled'));
@@ -91,6 +93,8 @@ export async function openStream(
     if (!watched.ended && !reader.sawEnd) {
       await watch.end(watched, new VoiceError('stream_cancelled'));
     }
+    // Not awaited: the next look at the tenant's streams forgets what has ended as well.
+    tenantStreams.remove(tenantId, streamId).catch(() => undefined);
   };
   try {
     if (connection.left.aborted) throw new ClientLeft();

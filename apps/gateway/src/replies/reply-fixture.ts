@@ -11,6 +11,7 @@ import { createLogger } from '@antiphon/shared/runtime/logger';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
+import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { parseConfig } from '../config.ts';
 import type { GatewayContext } from '../gateway-context.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
@@ -49,6 +50,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
   const config = parseConfig({ ...environment, REDIS_URL: redisUrl });
   const logger = createLogger('gateway', 'fatal');
   const log = new StreamLog(redis);
+  const tenantStreams = new TenantStreams(redis);
   const directory = new WorkerDirectory(redis, { aliases: [], defaults: {}, onError });
   await directory.start();
   const watch = new StreamWatch({ log, directory, logger, reclaimMs: 1000 });
@@ -57,6 +59,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
   const blobs = await openDiskBlobStore(join(tmpdir(), 'antiphon-test-blobs'));
   const context: GatewayContext = {
     ...{ gatewayId: 'g1', config, log, subscriber, jobs, directory, watch, blobs, logger },
+    tenantStreams,
     redisReady: () => redis.status === 'ready',
     accepting: () => true,
   };
@@ -93,7 +96,7 @@ export async function startReplyFixture(
   ) => {
     opened = await openStream(context, {
       tenantId: 'default',
-      queueName: 'llm-test',
+      route: { queues: { llm: 'llm-test' }, firstStage: 'llm' },
       deadlines: JOB_CATALOG.chat.deadlines,
       opening: { kind: 'chat', model: 'm' },
       enqueue: async () => undefined,

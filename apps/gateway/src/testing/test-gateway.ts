@@ -10,6 +10,7 @@ import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import type { ScriptedRedis } from '@antiphon/shared/streams/stream-scripts';
+import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { createApp } from '../app.ts';
 import { type GatewayConfig, parseConfig } from '../config.ts';
 import type { GatewayContext } from '../gateway-context.ts';
@@ -78,6 +79,7 @@ async function openContext(config: GatewayConfig, accepting: () => boolean) {
   await Promise.all([whenReady(queueRedis), whenReady(streamRedis)]);
   const gatewayId = randomUUID();
   const log = new StreamLog(streamRedis);
+  const tenantStreams = new TenantStreams(streamRedis);
   const directory = new WorkerDirectory(streamRedis, {
     aliases: config.MODEL_ALIASES,
     defaults: {
@@ -99,6 +101,7 @@ async function openContext(config: GatewayConfig, accepting: () => boolean) {
   });
   const context: GatewayContext = {
     ...{ gatewayId, config, log, subscriber, jobs, directory, watch, blobs, logger, accepting },
+    tenantStreams,
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
   };
   const close = async () => {

@@ -5,6 +5,9 @@ export const stateKey = (streamId: string): string => `antiphon:{${streamId}}:st
 export const logKey = (streamId: string): string => `antiphon:{${streamId}}:log`;
 export const streamChannel = (streamId: string): string => `antiphon:{${streamId}}`;
 
+/** Ids of a tenant's open streams. */
+export const tenantStreamsKey = (tenantId: string): string => `antiphon:tenant:${tenantId}:streams`;
+
 export const CONTROL_CHANNEL = 'antiphon:control';
 
 export const gatewayKey = (gatewayId: string): string => `antiphon:gateway:${gatewayId}`;

@@ -17,6 +17,7 @@ interface StreamScripts {
   antiphonFinish(state: string, log: string, ...values: Argument[]): Promise<[number, string]>;
   antiphonDrop(state: string, log: string, ...values: Argument[]): Promise<[number, string]>;
   antiphonAnnotate(state: string, ...values: Argument[]): Promise<number>;
+  antiphonTrack(streams: string, ...values: Argument[]): Promise<number>;
   antiphonAcknowledge(state: string, log: string, ...values: Argument[]): Promise<string>;
 }
 
@@ -29,6 +30,7 @@ const KEY_COUNTS = {
   finish: 2,
   drop: 2,
   annotate: 1,
+  track: 1,
   acknowledge: 2,
 };
 
