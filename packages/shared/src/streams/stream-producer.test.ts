@@ -139,3 +139,18 @@ it('does not end a finished stream when the storage is full', async () => {
     await redis.config('SET', 'maxmemory', '0');
   }
 });
+
+it('counts phrases that failed among those that ended', async () => {
+  const streamId = await log.open({ ...opening, kind: 'speech', phraseCount: 2 });
+  const error = new VoiceError('engine_failed').serialize();
+  const ends = [
+    { type: 'phrase-error' as const, phraseIndex: 0, error },
+    { type: 'audio-end' as const, phraseIndex: 1 },
+  ];
+  for (const event of ends) {
+    const name = `phrase-${event.phraseIndex}`;
+    const claim = await log.claim(streamId, name, 'w1');
+    await log.producer(streamId, name, claim).append(event, { ends: 'phrase' });
+  }
+  expect(await log.state(streamId)).toMatchObject({ status: 'done', ended: '2', failed: '1' });
+});

@@ -65,7 +65,8 @@ export class StreamProducer {
     const index = this.#index + 1;
     const { ends = '-', samples = 0, phraseCount = -1, phrase } = options;
     const added = phrase ? [phrase.phraseIndex, JSON.stringify(phrase.body)] : [];
-    const meta = `${ends} ${samples} ${phraseCount}`;
+    const how = event.type === 'phrase-error' && ends === 'phrase' ? 'failed-phrase' : ends;
+    const meta = `${how} ${samples} ${phraseCount}`;
     for (let waitMs = FULL_RETRY_FIRST_MS; ; waitMs = Math.min(waitMs * 2, FULL_RETRY_MOST_MS)) {
       options.signal?.throwIfAborted();
       writeTogether(this.#redis);
