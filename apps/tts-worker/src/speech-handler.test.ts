@@ -1,12 +1,15 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { createResampler } from '@antiphon/shared/audio/pcm';
+import { type Pause, PAUSE_MS } from '@antiphon/shared/audio/silence-trimmer';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { openRedis } from '@antiphon/shared/queue/redis';
+import type { SpeechJob } from '@antiphon/shared/jobs/job-catalog';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import type { PcmChunk, SpeechRequest, TTSService } from '@antiphon/shared/services/tts-service';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { until } from '@antiphon/testing/until';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createSpeechHandler } from './speech-handler.ts';
 
 let server: RedisServer;
@@ -44,12 +47,20 @@ function toneAt(sampleRateHz: number, seconds: number) {
   const samples = Int16Array.from({ length: sampleRateHz * seconds }, (_, index) =>
     Math.round(8000 * Math.sin((index * 2 * Math.PI * 440) / sampleRateHz)),
   );
-  const pcm = Buffer.from(samples.buffer);
+  return chunksOf(Buffer.from(samples.buffer), sampleRateHz);
+}
+function chunksOf(pcm: Buffer, sampleRateHz: number) {
   const chunks: PcmChunk[] = [];
   for (let start = 0; start < pcm.length; start += 5002) {
     chunks.push({ pcm: pcm.subarray(start, start + 5002), sampleRateHz });
   }
   return { pcm, chunks };
+}
+/** As an engine gives it: silence, two words with a pause between them, silence. */
+function spokenAt(sampleRateHz: number) {
+  const silence = Buffer.alloc(Math.round(sampleRateHz * 0.3) * 2);
+  const word = toneAt(sampleRateHz, 1).pcm;
+  return chunksOf(Buffer.concat([silence, word, silence, word, silence]), sampleRateHz);
 }
 const playing = (chunks: PcmChunk[]): Synthesize =>
   async function* () {
@@ -84,15 +95,25 @@ async function open(phraseCount = 1) {
 interface RunOptions {
   fallback?: TTSService;
   signal?: AbortSignal;
+  job?: Partial<SpeechJob>;
 }
 
-async function run(streamId: string, service: TTSService, { fallback, signal }: RunOptions = {}) {
+/** Warnings of the run. */
+const lines: { message: string; [field: string]: unknown }[] = [];
+beforeEach(() => lines.splice(0));
+
+async function run(streamId: string, service: TTSService, options: RunOptions = {}) {
+  const { fallback, signal } = options;
   const claim = await log.claim(streamId, 'phrase-0', 'w1');
   const logger = createLogger('tts-worker', 'fatal');
+  logger.warn = ((fields: object, message: string) => {
+    lines.push({ ...fields, message });
+  }) as typeof logger.warn;
   const handler = createSpeechHandler({ service, fallback, log, jobs, logger });
   const job = {
     ...{ version: 1 as const, streamId, tenantId: 'default', gatewayId: 'g1', model: 'm' },
     ...{ phraseIndex: 0, text: 'Hello.', voice: 'v', speed: 1 },
+    ...options.job,
   };
   const producer = log.producer(streamId, 'phrase-0', claim);
   const context = { job, claim, producer, signal: signal ?? new AbortController().signal };
@@ -109,6 +130,7 @@ async function audioOf(streamId: string) {
   return {
     pcm: Buffer.concat(deltas.map(({ pcm }) => pcm)),
     ended: entries.filter(({ event }) => event.type === 'audio-end').length,
+    errors: entries.flatMap(({ event }) => (event.type === 'phrase-error' ? [event] : [])),
     largest: Math.max(0, ...deltas.map(({ pcm }) => pcm.length)),
     chunks: deltas.length,
   };
@@ -141,6 +163,43 @@ describe('a phrase', () => {
     await run(streamId, engine(playing(toneAt(24_000, 1).chunks)));
     const data = await redis.hget(`bull:${QUEUE}:${streamId}-1`, 'data');
     expect(JSON.parse(data ?? '{}')).toMatchObject({ phraseIndex: 1, text: 'Phrase 1.' });
+  });
+});
+
+describe('a phrase with a pause', () => {
+  it.each(Object.entries(PAUSE_MS) as [Pause, number][])(
+    'of %s has that silence behind it, 15 ms before it, and its own in the middle',
+    async (pause, pauseMs) => {
+      const streamId = await open();
+      await run(streamId, engine(playing(spokenAt(24_000).chunks)), { job: { pause } });
+      const { pcm, ended } = await audioOf(streamId);
+      expect(ended).toBe(1);
+      // 300 ms of silence between two words of a second.
+      expect(pcm.length / 2).toBe(24 * (2300 + pauseMs));
+      expect(pcm.subarray(0, 24 * 15 * 2).every((byte) => byte === 0)).toBe(true);
+      expect(pcm.readInt16LE((24 * 15 + 1) * 2)).not.toBe(0);
+    },
+  );
+
+  it('is heard before the engine has finished it', async () => {
+    const { chunks } = spokenAt(24_000);
+    const streamId = await open();
+    const heard = Promise.withResolvers<void>();
+    const service = engine(async function* () {
+      yield* chunks.slice(0, 5);
+      await heard.promise;
+      yield* chunks.slice(5);
+    });
+    const running = run(streamId, service, { job: { pause: 'sentence' } });
+    await until(async () => (await audioOf(streamId)).chunks > 0);
+    heard.resolve();
+    expect(await running).toBeUndefined();
+  });
+
+  it('that an engine has nothing to say to is the pause', async () => {
+    const streamId = await open();
+    await run(streamId, engine(playing([])), { job: { pause: 'clause' } });
+    expect(await audioOf(streamId)).toMatchObject({ ended: 1, pcm: Buffer.alloc(24 * 80 * 2) });
   });
 });
 
@@ -251,12 +310,153 @@ describe('a phrase whose worker died', () => {
     expect(other.ended).toBe(1);
   });
 
+  it.each([
+    ['before its first sound', 24_000, 2],
+    ['within its first word', 24_000, 5],
+    ['within its first word', 16_000, 4],
+    ['within its pause', 24_000, 14],
+    ['within its second word', 22_050, 17],
+    ['within the silence at its end', 24_000, 25],
+  ] as const)('%s, at %i Hz, gets the same silences', async (_place, sampleRateHz, after) => {
+    const { chunks, pcm } = spokenAt(sampleRateHz);
+    const job = { pause: 'sentence' } as const;
+    const [undisturbed, disturbed] = [await open(), await open()];
+    await run(undisturbed, engine(playing(chunks)), { job });
+    await run(disturbed, engine(dying(chunks, after)), { job });
+    const recut = [pcm.subarray(0, 20_001), pcm.subarray(20_001, 50_000), pcm.subarray(50_000)];
+    const again = engine(playing(recut.map((part) => ({ pcm: part, sampleRateHz }))));
+    expect(await run(disturbed, again, { job })).toBeUndefined();
+    const [one, other] = [await audioOf(undisturbed), await audioOf(disturbed)];
+    expect(other.pcm.equals(one.pcm)).toBe(true);
+    expect(other.ended).toBe(1);
+  });
+
   it('is not spoken again by an engine that says it differently each time', async () => {
     const { chunks } = toneAt(24_000, 1);
     const streamId = await open();
     await run(streamId, engine(dying(chunks, 3)));
     const service = engine(playing(chunks), { deterministic: false });
     expect(await run(streamId, service)).toMatchObject({ code: 'stream_interrupted' });
+  });
+});
+
+describe('a phrase that may fail alone', () => {
+  const job = { onPhraseError: 'skip' } as const;
+  const { chunks } = toneAt(24_000, 1);
+  /** Throws each time, after what it has said; counts the tries. */
+  function failing(error: Error, said: PcmChunk[] = [], options: Partial<TTSService> = {}) {
+    const counted = { tries: 0, service: engine(synthesize, options) };
+    async function* synthesize() {
+      counted.tries += 1;
+      yield* said;
+      throw error;
+    }
+    return counted;
+  }
+
+  it.each([
+    ['twice', new VoiceError('upstream_unavailable'), 'upstream_unavailable', 2],
+    ['for good', new VoiceError('upstream_auth'), 'upstream_auth', 1],
+    ['in a way of its own', new TypeError('Hello. broke it'), 'engine_failed', 2],
+  ] as const)('ends with its error when the engine fails %s', async (_name, error, code, tries) => {
+    const streamId = await open(2);
+    const counted = failing(error);
+    expect(await run(streamId, counted.service, { job })).toBeUndefined();
+    expect(counted.tries).toBe(tries);
+    const { errors, ended, chunks: heard } = await audioOf(streamId);
+    expect(errors).toMatchObject([{ phraseIndex: 0, error: { code } }]);
+    expect({ ended, heard }).toEqual({ ended: 0, heard: 0 });
+    expect((await log.state(streamId))?.['status']).toBe('open');
+    // The next one runs.
+    expect(await redis.exists(`bull:${QUEUE}:${streamId}-1`)).toBe(1);
+    const told = lines.filter(({ message }) => message === 'phrase failed');
+    expect(told).toEqual([{ message: 'phrase failed', streamId, phraseIndex: 0, code }]);
+  });
+
+  it('and is the last one ends the stream well', async () => {
+    const streamId = await open();
+    await run(streamId, failing(new VoiceError('upstream_auth')).service, { job });
+    expect((await log.state(streamId))?.['status']).toBe('done');
+  });
+
+  it('keeps what was heard of it', async () => {
+    const streamId = await open();
+    const counted = failing(new VoiceError('upstream_unavailable'), chunks);
+    expect(await run(streamId, counted.service, { job })).toBeUndefined();
+    expect(counted.tries).toBe(1);
+    const { pcm, errors } = await audioOf(streamId);
+    expect(pcm.length).toBe(48_000);
+    expect(errors).toMatchObject([{ error: { code: 'upstream_unavailable' } }]);
+  });
+
+  it('ends so where no engine can speak it', async () => {
+    const streamId = await open();
+    const mute = engine(playing(chunks), { canSpeak: () => false });
+    expect(await run(streamId, mute, { job })).toBeUndefined();
+    expect((await audioOf(streamId)).errors).toMatchObject([
+      { error: { code: 'text_not_speakable', param: 'input' } },
+    ]);
+  });
+
+  it('ends so where its worker died and its engine would say the rest differently', async () => {
+    const streamId = await open();
+    await run(streamId, failing(new Error('killed'), chunks.slice(0, 3)).service);
+    const service = engine(playing(chunks), { deterministic: false });
+    expect(await run(streamId, service, { job })).toBeUndefined();
+    const { errors, chunks: heard } = await audioOf(streamId);
+    expect(errors).toMatchObject([{ error: { code: 'stream_interrupted' } }]);
+    expect(heard).toBe(3);
+  });
+
+  it('does not when it may not', async () => {
+    const streamId = await open();
+    const { service } = failing(new VoiceError('upstream_auth'));
+    const error = await run(streamId, service, { job: { onPhraseError: 'fail' } });
+    expect(error).toMatchObject({ code: 'upstream_auth' });
+    expect((await audioOf(streamId)).errors).toEqual([]);
+  });
+
+  it('does not when the engine is closed under it', async () => {
+    const streamId = await open();
+    const { service } = failing(new VoiceError('server_shutting_down'), chunks);
+    const error = await run(streamId, service, { job });
+    expect(error).toMatchObject({ code: 'server_shutting_down' });
+    expect((await audioOf(streamId)).errors).toEqual([]);
+  });
+
+  it('does not after the signal', async () => {
+    const streamId = await open();
+    const stopped = new AbortController();
+    const service = engine(async function* () {
+      yield* chunks;
+      stopped.abort(new VoiceError('stream_cancelled'));
+      throw new VoiceError('upstream_unavailable');
+    });
+    const error = await run(streamId, service, { job, signal: stopped.signal });
+    expect(error).toMatchObject({ code: 'stream_cancelled' });
+    expect((await audioOf(streamId)).errors).toEqual([]);
+  });
+
+  it('does not when the stream is over', async () => {
+    const streamId = await open();
+    const service = engine(async function* () {
+      await log.finish(streamId, new VoiceError('stream_cancelled'));
+      yield* chunks;
+    });
+    expect(await run(streamId, service, { job })).toMatchObject({ name: 'StreamClosed' });
+    expect((await audioOf(streamId)).errors).toEqual([]);
+  });
+
+  it('does not when the storage is full', async () => {
+    const streamId = await open();
+    const service = engine(async function* () {
+      await redis.config('SET', 'maxmemory', '1');
+      yield* chunks;
+    });
+    const error = await run(streamId, service, { job });
+    await redis.config('SET', 'maxmemory', '0');
+    expect(error).toMatchObject({ code: 'storage_full' });
+    expect((await audioOf(streamId)).errors).toEqual([]);
   });
 });
 

@@ -1,13 +1,13 @@
-import { BYTES_PER_SAMPLE, SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
-import { createResampler } from '@antiphon/shared/audio/pcm';
+import { BYTES_PER_SAMPLE } from '@antiphon/shared/audio/audio-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { JobProducer } from '@antiphon/shared/queue/job-producer';
 import type { JobContext, JobHandler } from '@antiphon/shared/queue/job-worker';
 import { releasePhrases } from '@antiphon/shared/queue/phrase-release';
 import type { Logger } from '@antiphon/shared/runtime/logger';
-import type { PcmChunk, TTSService } from '@antiphon/shared/services/tts-service';
+import type { TTSService } from '@antiphon/shared/services/tts-service';
+import type { StreamEvent } from '@antiphon/shared/streams/stream-event';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
-import { StreamClosed } from '@antiphon/shared/streams/stream-producer';
+import { phraseAudio, PhraseFailed } from './phrase-audio.ts';
 
 export interface SpeechHandlerOptions {
   service: TTSService;
@@ -24,81 +24,93 @@ const ENTRY_BYTES = 24_000;
 const TRIES = 2;
 
 /**
- * Runs one phrase: engine → 24 kHz → audio entries → `audio-end`, then releases what may run next.
- * A phrase whose worker died is synthesized again and continued where it was, when the engine
- * gives the same samples again.
+ * Runs one phrase: engine → 24 kHz → silence trimmed → audio entries → `audio-end`, then releases
+ * what may run next. A phrase whose worker died is synthesized again and continued where it was,
+ * when the engine gives the same samples again. One that fails for good ends alone with a
+ * `phrase-error` when the job says `skip`; otherwise, and always when it is not the phrase that
+ * failed (the stream is over, its storage full, this process stopping), the handler throws.
  */
 export function createSpeechHandler(options: SpeechHandlerOptions): JobHandler<'speech'> {
-  const { log, jobs, logger } = options;
+  const { log, jobs } = options;
   return async (context) => {
-    const { job, claim, producer, signal } = context;
-    const engine = chooseEngine(options, job.text);
-    if (claim.lastIndex > 0 && !engine.deterministic) throw new VoiceError('stream_interrupted');
-    for (let attempt = 1; ; attempt += 1) {
-      const progress = { appended: 0 };
-      try {
-        await speak(engine, context, progress);
-        break;
-      } catch (error) {
-        signal.throwIfAborted();
-        const failure = VoiceError.from(error, 'engine_failed');
-        const retry = attempt < TRIES && progress.appended === 0 && failure.definition.retryable;
-        if (error instanceof StreamClosed) throw error;
-        if (!retry) throw failure;
-        logger.warn(
-          { err: error, streamId: job.streamId, phraseIndex: job.phraseIndex },
-          'phrase again',
-        );
-      }
-    }
-    await producer.append(
-      { type: 'audio-end', phraseIndex: job.phraseIndex },
-      { ends: 'phrase', signal },
-    );
+    const { job, producer, signal } = context;
+    const end = await speak(options, context);
+    await producer.append(end, { ends: 'phrase', signal });
     await releasePhrases(log, jobs, job.streamId);
   };
 }
 
-function chooseEngine({ service, fallback }: SpeechHandlerOptions, text: string): TTSService {
-  if (service.canSpeak(text)) return service;
-  if (fallback?.canSpeak(text)) return fallback;
-  throw new VoiceError('text_not_speakable', { param: 'input' });
+/** Appends the phrase's audio; returns the event that ends it. */
+async function speak(
+  options: SpeechHandlerOptions,
+  context: JobContext<'speech'>,
+): Promise<StreamEvent> {
+  const { streamId, phraseIndex, onPhraseError } = context.job;
+  try {
+    const engine = chooseEngine(options, context);
+    await speakWithRetry(engine, context, options.logger);
+    return { type: 'audio-end', phraseIndex };
+  } catch (thrown) {
+    if (!(thrown instanceof PhraseFailed)) throw thrown;
+    const { error } = thrown;
+    // An engine that is being closed under the phrase says so itself.
+    if (onPhraseError !== 'skip' || error.code === 'server_shutting_down') throw error;
+    options.logger.warn({ streamId, phraseIndex, code: error.code }, 'phrase failed');
+    return { type: 'phrase-error', phraseIndex, error: error.serialize() };
+  }
 }
 
-async function speak(
+function chooseEngine(
+  { service, fallback }: SpeechHandlerOptions,
+  { job, claim }: JobContext<'speech'>,
+): TTSService {
+  const engine = [service, fallback].find((one) => one?.canSpeak(job.text));
+  if (!engine) throw new PhraseFailed(new VoiceError('text_not_speakable', { param: 'input' }));
+  // It would say the rest differently: what an earlier run has appended stands alone.
+  if (claim.lastIndex > 0 && !engine.deterministic) {
+    throw new PhraseFailed(new VoiceError('stream_interrupted'));
+  }
+  return engine;
+}
+
+async function speakWithRetry(
+  engine: TTSService,
+  context: JobContext<'speech'>,
+  logger: Logger,
+): Promise<void> {
+  const { streamId, phraseIndex } = context.job;
+  for (let attempt = 1; ; attempt += 1) {
+    const progress = { appended: 0 };
+    try {
+      return await appendAudio(engine, context, progress);
+    } catch (error) {
+      if (!(error instanceof PhraseFailed)) throw error;
+      const { retryable } = error.error.definition;
+      if (attempt === TRIES || progress.appended > 0 || !retryable) throw error;
+      logger.warn({ err: error.error, streamId, phraseIndex }, 'phrase again');
+    }
+  }
+}
+
+async function appendAudio(
   engine: TTSService,
   { job, claim, producer, signal }: JobContext<'speech'>,
   progress: { appended: number },
 ): Promise<void> {
-  const { text, voice, model, speed, instructions, language } = job;
-  const request = {
-    ...{ text, voice, model, speed },
-    ...(instructions === undefined ? {} : { instructions }),
-    ...(language === undefined ? {} : { language }),
-  };
+  const { phraseIndex } = job;
   let chunkIndex = claim.lastIndex;
   let skipBytes = claim.samples * BYTES_PER_SAMPLE;
-  for await (const pcm of atSampleRate(engine.synthesize(request, signal))) {
+  for await (const pcm of phraseAudio(engine, job, signal)) {
     const skipped = Math.min(skipBytes, pcm.byteLength);
     skipBytes -= skipped;
     for (let start = skipped; start < pcm.byteLength; start += ENTRY_BYTES) {
       const part = pcm.subarray(start, start + ENTRY_BYTES);
       await producer.append(
-        { type: 'audio-delta', phraseIndex: job.phraseIndex, chunkIndex, pcm: part },
+        { type: 'audio-delta', phraseIndex, chunkIndex, pcm: part },
         { samples: part.byteLength / BYTES_PER_SAMPLE, signal },
       );
       progress.appended += 1;
       chunkIndex += 1;
     }
   }
-}
-
-/** All audio at the one rate; whole samples only. */
-async function* atSampleRate(chunks: AsyncIterable<PcmChunk>): AsyncGenerator<Uint8Array> {
-  let resampler: ReturnType<typeof createResampler> | undefined;
-  for await (const { pcm, sampleRateHz } of chunks) {
-    resampler ??= createResampler(sampleRateHz, SAMPLE_RATE_HZ);
-    yield resampler.push(pcm);
-  }
-  if (resampler) yield resampler.end();
 }
