@@ -2,7 +2,10 @@ import { VoiceError } from '../errors/voice-error.ts';
 
 /** Redis refuses what needs memory (`maxmemory`); reading, deleting and publishing still work. */
 export function isStorageFull(error: unknown): boolean {
-  return error instanceof Error && /\bOOM\b/.test(error.message);
+  if (!(error instanceof Error)) return false;
+  // A transaction is refused as a whole, and its own error only says that there were others.
+  const { previousErrors = [] } = error as { previousErrors?: unknown[] };
+  return /\bOOM\b/.test(error.message) || previousErrors.some(isStorageFull);
 }
 
 /** For `catch`: `storage_full` for a full Redis, everything else as it was. */
