@@ -3,6 +3,7 @@ import { createEngine, startStageWorker } from '@antiphon/shared/queue/stage-wor
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { runProcess } from '@antiphon/shared/runtime/run-process';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { environment, readConfig } from './config.ts';
 import { sttEngines } from './engines/index.ts';
 import { createTranscriptionHandler } from './transcription-handler.ts';
@@ -28,7 +29,8 @@ await runProcess('stt-worker', async () => {
       ...(await service.listModels(signal)),
       languages: service.languages,
     }),
-    createHandler: () => createTranscriptionHandler({ service, blobs }),
+    createHandler: ({ redis }) =>
+      createTranscriptionHandler({ service, blobs, transcripts: new TranscriptStore(redis) }),
     closeEngine: () => service.close(),
   });
 });

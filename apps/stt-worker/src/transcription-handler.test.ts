@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { JOB_CATALOG, type TranscriptionJob } from '@antiphon/shared/jobs/job-catalog';
 import { openRedis } from '@antiphon/shared/queue/redis';
 import type {
   STTService,
@@ -10,23 +11,29 @@ import type {
   TranscriptionRequest,
 } from '@antiphon/shared/services/stt-service';
 import { type BlobStore, openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createTranscriptionHandler } from './transcription-handler.ts';
 
 let server: RedisServer;
 let redis: ReturnType<typeof openRedis>;
 let log: StreamLog;
 let blobs: BlobStore;
+let transcripts: TranscriptStore;
 let directory: string;
 
 beforeAll(async () => {
   server = await startRedis();
   redis = openRedis(server.url, { role: 'patient', onError: () => undefined });
   log = new StreamLog(redis);
+  transcripts = new TranscriptStore(redis);
   directory = await mkdtemp(join(tmpdir(), 'antiphon-stt-'));
   blobs = await openDiskBlobStore(directory);
+});
+afterEach(async () => {
+  await redis.config('SET', 'maxmemory', '0');
 });
 afterAll(async () => {
   redis.disconnect();
@@ -49,6 +56,7 @@ interface RunOptions {
   blobId?: string;
   signal?: AbortSignal;
   hasOutput?: boolean;
+  chatPart?: NonNullable<TranscriptionJob['chatPart']>;
 }
 
 async function run(transcribe: Transcribe, options: RunOptions = {}) {
@@ -64,12 +72,20 @@ async function run(transcribe: Transcribe, options: RunOptions = {}) {
     },
     ...{ ttlMs: 60_000, logTtlMs: 30_000 },
   });
-  let claim = await log.claim(streamId, 'transcription', 'w1');
+  const job: TranscriptionJob = {
+    ...{ version: 1 as const, streamId, tenantId: 'default', gatewayId: 'g1', model: 'm' },
+    ...{ blobId: upload, format: 'wav' as const, sizeBytes: 3200, wordTimes: true },
+    ...{ operation: 'translate' as const, language: 'de', prompt: 'p', temperature: 0.5 },
+    maxAudioSeconds: 60,
+    ...(options.chatPart ? { chatPart: options.chatPart } : {}),
+  };
+  const name = JOB_CATALOG.transcription.producer(job);
+  let claim = await log.claim(streamId, name, 'w1');
   if (options.hasOutput) {
-    const earlier = log.producer(streamId, 'transcription', claim);
+    const earlier = log.producer(streamId, name, claim);
     const words = { text: 'before', startSeconds: 0, endSeconds: 1 };
     await earlier.append({ type: 'transcript-delta', segment: words });
-    claim = await log.claim(streamId, 'transcription', 'w2');
+    claim = await log.claim(streamId, name, 'w2');
   }
   const service: STTService = {
     languages: 'any',
@@ -77,22 +93,21 @@ async function run(transcribe: Transcribe, options: RunOptions = {}) {
     transcribe,
     close: async () => undefined,
   };
-  const job = {
-    ...{ version: 1 as const, streamId, tenantId: 'default', gatewayId: 'g1', model: 'm' },
-    ...{ blobId: upload, format: 'wav' as const, sizeBytes: 3200, wordTimes: true },
-    ...{ operation: 'translate' as const, language: 'de', prompt: 'p', temperature: 0.5 },
-    maxAudioSeconds: 60,
-  };
   const signal = options.signal ?? new AbortController().signal;
-  const producer = log.producer(streamId, 'transcription', claim);
-  const error: unknown = await createTranscriptionHandler({ service, blobs })({
+  const producer = log.producer(streamId, name, claim);
+  const error: unknown = await createTranscriptionHandler({ service, blobs, transcripts })({
     ...{ job, claim, producer, signal },
   }).then(
     () => undefined,
     (thrown: unknown) => thrown,
   );
   const { entries } = await log.read(streamId, 1, 100);
-  return { error, events: entries.map(({ event }) => event), last: entries.at(-1) };
+  return {
+    error,
+    streamId,
+    events: entries.map(({ event }) => event),
+    last: entries.at(-1),
+  };
 }
 
 it('writes segments as they come, then the end', async () => {
@@ -169,4 +184,66 @@ it('stops its engine by the signal', async () => {
   );
   expect(error).toMatchObject({ code: 'stream_cancelled' });
   expect(heard).toBe(stopped.signal.reason);
+});
+
+describe('a recording in a chat', () => {
+  const partOf = (transcriptKey: string) => ({ partIndex: 3, transcriptKey, keepMs: 60_000 });
+
+  it('is kept, and its stream gets nothing but the one end, which leaves it open', async () => {
+    const key = 'antiphon:transcript:default:1';
+    const { error, streamId, events, last } = await run(
+      async function* () {
+        yield segment(' hello');
+        yield segment('world ');
+        yield finish;
+      },
+      { chatPart: partOf(key) },
+    );
+    expect(error).toBeUndefined();
+    expect(events).toMatchObject([
+      { type: 'job-claim', producer: 'transcription-3' },
+      { type: 'transcript-end', durationSeconds: 1 },
+    ]);
+    expect(last?.terminal).toBe(false);
+    expect((await log.state(streamId))?.['status']).toBe('open');
+    const heard = { text: 'hello world', durationSeconds: 1 };
+    expect(await transcripts.find([key], 60_000)).toEqual([heard]);
+    expect((await log.claim(streamId, 'transcription-3', 'w2')).status).toBe('ended');
+  });
+
+  it('of silence is kept as such', async () => {
+    const key = 'antiphon:transcript:default:2';
+    const { error } = await run(
+      async function* () {
+        yield finish;
+      },
+      { chatPart: partOf(key) },
+    );
+    expect(error).toBeUndefined();
+    expect(await transcripts.find([key], 60_000)).toEqual([{ text: '', durationSeconds: 1 }]);
+  });
+
+  it('has its end only when it is kept, and nothing is kept when the engine breaks off', async () => {
+    const key = 'antiphon:transcript:default:3';
+    const broken = await run(
+      async function* () {
+        yield segment('half');
+        throw new VoiceError('engine_failed');
+      },
+      { chatPart: partOf(key) },
+    );
+    expect(broken.error).toMatchObject({ code: 'engine_failed' });
+    expect(broken.events.map(({ type }) => type)).toEqual(['job-claim']);
+    expect(await transcripts.find([key], 60_000)).toEqual([undefined]);
+    const { error, events } = await run(
+      async function* () {
+        yield segment('whole');
+        await redis.config('SET', 'maxmemory', '1');
+        yield finish;
+      },
+      { chatPart: partOf(key) },
+    );
+    expect(error).toMatchObject({ code: 'storage_full' });
+    expect(events.map(({ type }) => type)).toEqual(['job-claim']);
+  });
 });

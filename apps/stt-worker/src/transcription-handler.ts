@@ -1,7 +1,7 @@
 import { openRecordedAudio } from '@antiphon/shared/audio/recorded-audio';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { TranscriptionJob } from '@antiphon/shared/jobs/job-catalog';
-import type { JobHandler } from '@antiphon/shared/queue/job-worker';
+import type { JobContext, JobHandler } from '@antiphon/shared/queue/job-worker';
 import type {
   RecordedAudio,
   STTService,
@@ -9,46 +9,73 @@ import type {
   TranscriptionRequest,
 } from '@antiphon/shared/services/stt-service';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
+import type { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { TranscriptionDeadline } from './transcription-deadline.ts';
 
 export interface TranscriptionHandlerOptions {
   service: STTService;
   blobs: BlobStore;
+  /** Where what was heard in chats is kept. */
+  transcripts: TranscriptStore;
 }
 
-/** Runs one transcription: upload → engine → segments → `transcript-end`. */
-export function createTranscriptionHandler({
-  service,
-  blobs,
-}: TranscriptionHandlerOptions): JobHandler<'transcription'> {
-  return async ({ job, claim, producer, signal }) => {
+/**
+ * Runs one transcription: upload → engine → segments → `transcript-end`. A recording in a chat is
+ * for the llm-worker, and its stream gets nothing of it but that end: until then, a worker that
+ * dies is followed by another one unseen.
+ */
+export function createTranscriptionHandler(
+  options: TranscriptionHandlerOptions,
+): JobHandler<'transcription'> {
+  return async (context) => {
+    const { job, claim, producer, signal } = context;
     if (claim.lastIndex > 0) throw new VoiceError('stream_interrupted');
-    const deadline = new TranscriptionDeadline();
-    const audio = deadline.watch(await openUpload(job, blobs));
-    const running = AbortSignal.any([signal, deadline.signal]);
-    let finish: Extract<TranscriptEvent, { type: 'finish' }> | undefined;
-    try {
-      for await (const event of service.transcribe(requestOf(job, audio), running)) {
-        if (event.type === 'finish') {
-          finish = event;
-          continue;
-        }
-        const { segment, words } = event;
-        await producer.append(
-          { type: 'transcript-delta', segment, ...(words ? { words } : {}) },
-          { signal },
-        );
-      }
-    } finally {
-      deadline.clear();
+    const texts: string[] = [];
+    const { language, durationSeconds } = await listen(options, context, async (event) => {
+      const { segment, words } = event;
+      if (job.chatPart) return void texts.push(segment.text);
+      await producer.append(
+        { type: 'transcript-delta', segment, ...(words ? { words } : {}) },
+        { signal },
+      );
+    });
+    if (job.chatPart) {
+      // First: the end lets the chat job run, which reads it.
+      const { transcriptKey, keepMs } = job.chatPart;
+      const transcript = { text: texts.join(' ').trim(), durationSeconds };
+      await options.transcripts.keep(transcriptKey, transcript, keepMs);
     }
-    if (!finish) throw new VoiceError('engine_failed', { cause: 'no finish from the engine' });
-    const { language, durationSeconds } = finish;
     await producer.append(
       { type: 'transcript-end', language, durationSeconds },
-      { ends: 'stream', signal },
+      { ends: job.chatPart ? 'producer' : 'stream', signal },
     );
   };
+}
+
+type SegmentEvent = Extract<TranscriptEvent, { type: 'segment' }>;
+type FinishEvent = Extract<TranscriptEvent, { type: 'finish' }>;
+
+/** Hands on each segment as it comes. Throws what the engine throws, and when the deadline is over. */
+async function listen(
+  { service, blobs }: TranscriptionHandlerOptions,
+  { job, signal }: JobContext<'transcription'>,
+  take: (event: SegmentEvent) => Promise<void>,
+): Promise<FinishEvent> {
+  const upload = await openUpload(job, blobs);
+  const deadline = new TranscriptionDeadline();
+  const audio = deadline.watch(upload);
+  const running = AbortSignal.any([signal, deadline.signal]);
+  let finish: FinishEvent | undefined;
+  try {
+    for await (const event of service.transcribe(requestOf(job, audio), running)) {
+      if (event.type === 'finish') finish = event;
+      else await take(event);
+    }
+  } finally {
+    deadline.clear();
+  }
+  if (!finish) throw new VoiceError('engine_failed', { cause: 'no finish from the engine' });
+  return finish;
 }
 
 async function openUpload(job: TranscriptionJob, blobs: BlobStore): Promise<RecordedAudio> {

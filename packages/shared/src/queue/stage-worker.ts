@@ -1,3 +1,4 @@
+import type { Redis } from 'ioredis';
 import type { z } from 'zod';
 import { type JobKind, type Stage, queueName } from '../jobs/job-catalog.ts';
 import { startHealthServer } from '../runtime/health-server.ts';
@@ -34,6 +35,8 @@ export type WorkerConfig = z.output<z.ZodObject<typeof workerConfig>>;
 export interface StageContext {
   log: StreamLog;
   jobs: JobProducer;
+  /** The queue's: for what outlives a stream, whose own Redis may be without persistence. */
+  redis: Redis;
   logger: Logger;
   concurrency: number;
 }
@@ -91,7 +94,7 @@ export async function startStageWorker<Kind extends JobKind>(
     concurrency,
     lockDurationMs: config.LOCK_DURATION_MS,
     stalledIntervalMs: config.STALLED_INTERVAL_MS,
-    handler: options.createHandler({ log, jobs, logger, concurrency }),
+    handler: options.createHandler({ log, jobs, redis: queueRedis, logger, concurrency }),
     log,
     queueRedis,
     streamRedis,

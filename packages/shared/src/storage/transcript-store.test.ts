@@ -46,6 +46,8 @@ it('finds what was kept, in order, and what is found lives on', async () => {
   if (first === undefined || second === undefined) throw new Error('no keys');
   await store.keep(first, heard, 5000);
   expect(await redis.pttl(first)).toBeLessThanOrEqual(5000);
+  expect(await store.find([second, first])).toEqual([undefined, heard]);
+  expect(await redis.pttl(first)).toBeLessThanOrEqual(5000);
   expect(await store.find([second, first], KEEP_MS)).toEqual([undefined, heard]);
   expect(await redis.pttl(first)).toBeGreaterThan(5000);
   expect(await store.find([], KEEP_MS)).toEqual([]);

@@ -42,11 +42,13 @@ export class TranscriptStore {
   }
 
   /**
-   * In the order of `keys`; undefined for what is not known. What is found lives for `keepMs` from
-   * now on, so that it does not vanish between this answer and the job that reads it.
+   * In the order of `keys`; undefined for what is not known. With `keepMs`, what is found lives for
+   * so long from now on: it must not vanish between this answer and the job that reads it.
    */
-  async find(keys: string[], keepMs: number): Promise<(KeptTranscript | undefined)[]> {
-    const found = keys.map((key) => this.#redis.getex(key, 'PX', keepMs));
+  async find(keys: string[], keepMs?: number): Promise<(KeptTranscript | undefined)[]> {
+    const found = keys.map((key) =>
+      keepMs === undefined ? this.#redis.get(key) : this.#redis.getex(key, 'PX', keepMs),
+    );
     const values = await Promise.all(found).catch(throwStoreFault);
     return values.map((value) => parseTranscript(value));
   }
