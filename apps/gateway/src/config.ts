@@ -32,6 +32,11 @@ const schema = z
     MAX_UPLOAD_BYTES: wholeNumber(26_214_400, 1),
     MAX_INPUT_CHARACTERS: wholeNumber(4096, 1),
     MAX_AUDIO_SECONDS: wholeNumber(7200, 1),
+    /** What of a spoken answer also stands in `content`: what is not said (code), all of it, or nothing. */
+    AUDIO_CONTENT: z.enum(['code', 'full', 'none']).default('code'),
+    ON_PHRASE_ERROR: z.enum(['skip', 'fail']).default('skip'),
+    STRIP_MARKDOWN: flag(),
+    AUDIO_ID_TTL_MS: milliseconds(3_600_000),
     DEFAULT_CHAT_MODEL: z.string().optional(),
     DEFAULT_SPEECH_MODEL: z.string().optional(),
     DEFAULT_TRANSCRIPTION_MODEL: z.string().optional(),

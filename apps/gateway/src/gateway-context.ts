@@ -2,6 +2,8 @@ import type { HttpBindings } from '@hono/node-server';
 import type { JobProducer } from '@antiphon/shared/queue/job-producer';
 import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
+import type { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
+import type { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import type { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import type { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
@@ -21,6 +23,8 @@ export interface GatewayContext {
   directory: WorkerDirectory;
   watch: StreamWatch;
   blobs: BlobStore;
+  transcripts: TranscriptStore;
+  spokenAnswers: SpokenAnswerStore;
   logger: Logger;
   /** Whether Redis answers. */
   redisReady: () => boolean;
@@ -31,5 +35,5 @@ export interface GatewayContext {
 /** Hono's types of every route: Node's request and response, and what middleware found out. */
 export interface GatewayEnv {
   Bindings: HttpBindings;
-  Variables: { requestId: string; tenantId: string };
+  Variables: { requestId: string; receivedAtMs: number; tenantId: string };
 }

@@ -6,6 +6,8 @@ import { checkRedis, openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { type RunningProcess, runProcess } from '@antiphon/shared/runtime/run-process';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
+import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
@@ -47,6 +49,8 @@ async function start(): Promise<RunningProcess> {
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(queueRedis, onError);
   const blobs = await openDiskBlobStore(join(config.DATA_DIR, 'blobs'));
+  const transcripts = new TranscriptStore(queueRedis);
+  const spokenAnswers = new SpokenAnswerStore(queueRedis);
   const lease = new GatewayLease(streamRedis, gatewayId, onError);
   let accepting = true;
 
@@ -61,7 +65,19 @@ async function start(): Promise<RunningProcess> {
   sweeper.unref();
 
   const app = createApp({
-    ...{ gatewayId, config, log, subscriber, jobs, directory, watch, blobs, logger },
+    ...{
+      gatewayId,
+      config,
+      log,
+      subscriber,
+      jobs,
+      directory,
+      watch,
+      blobs,
+      transcripts,
+      spokenAnswers,
+      logger,
+    },
     tenantStreams,
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,

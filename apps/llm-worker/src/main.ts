@@ -3,6 +3,7 @@ import { createEngine, startStageWorker } from '@antiphon/shared/queue/stage-wor
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { runProcess } from '@antiphon/shared/runtime/run-process';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { createChatHandler } from './chat-handler.ts';
 import { environment, readConfig } from './config.ts';
 import { llmEngines } from './engines/index.ts';
@@ -25,7 +26,11 @@ await runProcess('llm-worker', async () => {
     concurrency,
     logger,
     announce: (signal) => service.listModels(signal),
-    createHandler: () => createChatHandler({ service, blobs }),
+    createHandler: ({ log, jobs, redis }) =>
+      createChatHandler({
+        ...{ service, blobs, log, jobs, logger },
+        transcripts: new TranscriptStore(redis),
+      }),
     closeEngine: () => service.close(),
   });
 });

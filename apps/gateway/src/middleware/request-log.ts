@@ -6,6 +6,7 @@ import type { GatewayEnv } from '../gateway-context.ts';
 export const requestLog = (logger: Logger) =>
   createMiddleware<GatewayEnv>(async (c, next) => {
     const startedMs = performance.now();
+    c.set('receivedAtMs', startedMs);
     const { outgoing } = c.env;
     const { method, path } = c.req;
     const requestId = c.get('requestId');

@@ -1,5 +1,6 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { z } from 'zod';
+import { type ChatAudio, chatAudioSchema, parseChatAudio } from './chat-audio.ts';
 import { type JsonBody, parseBody } from './json-body.ts';
 
 const MAX_MESSAGES = 2000;
@@ -36,7 +37,7 @@ export const chatRequestSchema = z.looseObject({
     .nullish(),
   n: z.int().min(1).max(128).nullish(),
   modalities: z.array(z.enum(['text', 'audio'])).nullish(),
-  audio: z.looseObject({}).nullish(),
+  audio: chatAudioSchema.nullish(),
   temperature: decimal(0, 2),
   top_p: decimal(0, 1),
   frequency_penalty: decimal(-2, 2),
@@ -54,10 +55,19 @@ export interface ParsedChatRequest {
   /** Undefined: the default. */
   model: string | undefined;
   stream: boolean;
+  /** Of a streamed answer: whether its last chunk tells usage. */
+  includeUsage: boolean;
   choiceCount: number;
-  /** The body for the engine, with the model under the name it knows. */
-  forwardAs: (model: string) => string;
+  /** The answer is to be spoken. */
+  audio: ChatAudio | undefined;
+  /** As the client sent them. */
+  messages: ChatMessage[];
+  /** The body for the engine, with the model under the name it knows, and other messages where they are given. */
+  forwardAs: (model: string, messages?: ChatMessage[]) => string;
 }
+
+/** One message of a checked body. */
+export type ChatMessage = Record<string, unknown>;
 
 /** Throws the contract's 400s. */
 export function parseChatRequest(body: JsonBody): ParsedChatRequest {
@@ -75,22 +85,31 @@ export function parseChatRequest(body: JsonBody): ParsedChatRequest {
       message: "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
     });
   }
-  if (request.modalities?.includes('audio')) {
-    throw new VoiceError('unsupported_value', {
-      param: 'modalities',
-      message:
-        "Unsupported value: 'modalities' does not support 'audio' yet. Ask for text, and have it spoken by POST /v1/audio/speech.",
-    });
-  }
   for (const [index, message] of request.messages.entries()) checkMessage(message, index);
   const { model } = request;
+  const audio = request.modalities?.includes('audio') ? parseChatAudio(request, stream) : undefined;
+  const messages = body.value['messages'] as ChatMessage[];
   return {
     model: model || undefined,
     stream,
+    includeUsage: request.stream_options?.include_usage === true,
     choiceCount: request.n ?? 1,
-    forwardAs: (resolved) =>
-      resolved === model ? body.text : JSON.stringify({ ...body.value, model: resolved }),
+    audio,
+    messages,
+    forwardAs: (resolved, replaced = messages) => {
+      const same = resolved === model && replaced === messages && !audio;
+      if (same) return body.text;
+      const value = { ...body.value, model: resolved, messages: replaced };
+      return JSON.stringify(audio ? textOnly(value) : value);
+    },
   };
+}
+
+/** What the model of a spoken answer is asked: text, streamed, whatever the client gets of it. */
+function textOnly(body: Record<string, unknown>): Record<string, unknown> {
+  const { modalities: _modalities, audio: _audio, ...rest } = body;
+  const options = Object(body['stream_options']) as Record<string, unknown>;
+  return { ...rest, stream: true, stream_options: { ...options, include_usage: true } };
 }
 
 function checkMessage(message: z.output<typeof messageSchema>, index: number): void {
@@ -108,22 +127,10 @@ function checkMessage(message: z.output<typeof messageSchema>, index: number): v
     for (const [position, part] of content.entries())
       checkPart(part, `${param}.content[${position}]`);
   }
-  if (message['audio']) {
-    throw new VoiceError('unsupported_value', {
-      param: `${param}.audio`,
-      message: "Unsupported value: 'audio' of an assistant message is not supported yet.",
-    });
-  }
 }
 
 function checkPart({ type, text }: z.output<typeof partSchema>, param: string): void {
   if (type === 'text' && typeof text !== 'string') throw missing(`${param}.text`);
-  if (type !== 'input_audio') return;
-  throw new VoiceError('unsupported_value', {
-    param: `${param}.type`,
-    message:
-      "Unsupported value: 'input_audio' is not supported yet. Transcribe it by POST /v1/audio/transcriptions, and send the text.",
-  });
 }
 
 const missing = (param: string): VoiceError =>

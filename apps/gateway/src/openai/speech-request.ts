@@ -47,13 +47,17 @@ function characterCount(text: string): number {
 }
 
 /** The voice asked for, or the engine's first. Throws `invalid_value` with the known ones. */
-export function chooseVoice({ voices }: KnownWorker, asked: SpeechRequest['voice']): string {
+export function chooseVoice(
+  { voices }: KnownWorker,
+  asked: SpeechRequest['voice'],
+  param = 'voice',
+): string {
   const id = (typeof asked === 'object' ? asked?.id : asked) || undefined;
   if (voices === 'any' || voices === undefined) return id ?? 'alloy';
   if (id === undefined) return voices[0]?.id ?? 'alloy';
   if (voices.some((voice) => voice.id === id)) return id;
   throw new VoiceError('invalid_value', {
-    param: 'voice',
+    param,
     message: `Invalid value: '${id.slice(0, 100)}'. Supported values are: ${voices.map((voice) => `'${voice.id}'`).join(', ')}.`,
   });
 }

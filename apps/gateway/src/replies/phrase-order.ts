@@ -34,7 +34,8 @@ export class PhraseOrder {
   #heldBytes = 0;
 
   add({ seq, sizeBytes, event }: StreamEntry): void {
-    if (event.type === 'audio-end') this.#phrase(event.phraseIndex).ended = true;
+    if (event.type === 'audio-end' || event.type === 'phrase-error')
+      this.#phrase(event.phraseIndex).ended = true;
     if (event.type !== 'audio-delta') return;
     const waits = event.phraseIndex !== this.#current;
     const keeps = !waits || this.#heldBytes + sizeBytes <= HELD_BYTES;

@@ -9,6 +9,8 @@ import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
+import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
@@ -57,8 +59,22 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(redis, onError);
   const blobs = await openDiskBlobStore(join(tmpdir(), 'antiphon-test-blobs'));
+  const transcripts = new TranscriptStore(redis);
+  const spokenAnswers = new SpokenAnswerStore(redis);
   const context: GatewayContext = {
-    ...{ gatewayId: 'g1', config, log, subscriber, jobs, directory, watch, blobs, logger },
+    ...{
+      gatewayId: 'g1',
+      config,
+      log,
+      subscriber,
+      jobs,
+      directory,
+      watch,
+      blobs,
+      transcripts,
+      spokenAnswers,
+      logger,
+    },
     tenantStreams,
     redisReady: () => redis.status === 'ready',
     accepting: () => true,
@@ -104,7 +120,8 @@ export async function startReplyFixture(
       connection,
     });
     const { streamId } = opened;
-    const response = { connection, requestId: 'r1', streamId, logger: context.logger };
+    const received = { requestId: 'r1', receivedAtMs: performance.now() };
+    const response = { connection, ...received, streamId, logger: context.logger };
     const producing = produce?.(streamId, opened).catch(() => undefined);
     try {
       await reply(context, opened, response);

@@ -12,6 +12,8 @@ export interface ResponseOptions {
   requestId: string;
   streamId: string;
   logger: Logger;
+  /** When the request came in; `performance.now()`. */
+  receivedAtMs: number;
 }
 
 const streamHeaders = ({ requestId, streamId }: ResponseOptions): OutgoingHttpHeaders => ({
@@ -53,11 +55,12 @@ export class EventStreamResponse {
     }
   }
 
-  start(): void {
+  start(headers: OutgoingHttpHeaders = {}): void {
     clearTimeout(this.#holdTimer);
     const { connection } = this.#options;
     if (connection.started || connection.left.aborted) return;
-    startResponse(this.#options, { 'content-type': 'text/event-stream; charset=utf-8' });
+    const type = 'text/event-stream; charset=utf-8';
+    startResponse(this.#options, { 'content-type': type, ...headers });
   }
 
   /** Whole frames, or pieces of one in order. */

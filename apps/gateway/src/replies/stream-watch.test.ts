@@ -68,7 +68,11 @@ async function open(deadlines: Partial<Deadlines>, workerId = 'w1', queueName = 
     logTtlMs: 30_000,
   });
   const reader = await subscriber.subscribe(streamId);
-  const watched = new WatchedStream(reader, { ...FOREVER, ...deadlines }, queueName);
+  const watched = new WatchedStream(
+    reader,
+    { ...FOREVER, ...deadlines },
+    { queues: { llm: queueName, stt: 'stt-test', tts: 'tts-test' }, firstStage: 'llm' },
+  );
   watch.add(watched);
   const claim = async (producer = 'chat') =>
     log.producer(streamId, producer, await log.claim(streamId, producer, workerId));

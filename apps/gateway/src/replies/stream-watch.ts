@@ -1,5 +1,5 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
-import type { Deadlines } from '@antiphon/shared/jobs/job-catalog';
+import type { Deadlines, Stage } from '@antiphon/shared/jobs/job-catalog';
 import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { StreamEntry } from '@antiphon/shared/streams/stream-event';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
@@ -18,6 +18,26 @@ interface Producer {
   lostAtMs: number | undefined;
 }
 
+/** A job that waits to be claimed. */
+interface Wait {
+  queueName: string;
+  sinceMs: number;
+  /** Since when no live worker takes from its queue. */
+  unservedSinceMs: number | undefined;
+}
+
+/** Which queues a stream's jobs wait in, and which stage has the first ones. */
+export interface StreamRoute {
+  queues: Partial<Record<Stage, string>>;
+  firstStage: Stage;
+  /** Recordings in a chat: all are transcribed before its llm job is given out. */
+  recordingCount?: number;
+}
+
+/** The stage whose output the client waits for first. */
+export const mainStage = ({ queues, firstStage }: StreamRoute): Stage =>
+  queues.llm === undefined ? firstStage : 'llm';
+
 export interface WatchOptions {
   log: StreamLog;
   directory: WorkerDirectory;
@@ -30,13 +50,14 @@ export interface WatchOptions {
 export class WatchedStream {
   readonly reader: StreamReader;
   readonly deadlines: Deadlines;
-  /** Where its job waits to be claimed. */
-  readonly queueName: string;
   readonly openedAtMs = performance.now();
   readonly producers = new Map<string, Producer>();
+  /** By stage: what nobody has claimed yet. */
+  readonly waits = new Map<Stage, Wait>();
+  /** When the job whose output the client gets was claimed: not a recording's. */
   claimedAtMs: number | undefined;
-  /** Since when no live worker takes from its queue. */
-  unservedSinceMs: number | undefined;
+  /** When the last of its recordings was heard. */
+  heardAtMs: number | undefined;
   firstEventAtMs: number | undefined;
   deliveredSeq = 0;
   /** Nothing is to be judged any more: its end was delivered, or was decided here. */
@@ -45,10 +66,16 @@ export class WatchedStream {
   onSecond: (() => void) | undefined;
   tickedAtMs = performance.now();
 
-  constructor(reader: StreamReader, deadlines: Deadlines, queueName: string) {
+  readonly #route: StreamRoute;
+  #recordingsLeft: number;
+  #hasPhrases = false;
+
+  constructor(reader: StreamReader, deadlines: Deadlines, route: StreamRoute) {
     this.reader = reader;
     this.deadlines = deadlines;
-    this.queueName = queueName;
+    this.#route = route;
+    this.#recordingsLeft = route.recordingCount ?? 0;
+    this.#waitFor(route.firstStage);
   }
 
   note({ seq, terminal, event }: StreamEntry): void {
@@ -56,7 +83,7 @@ export class WatchedStream {
     if (terminal) this.ended = true;
     switch (event.type) {
       case 'job-claim':
-        this.claimedAtMs ??= performance.now();
+        this.#noteClaim(event.producer);
         this.producers.set(event.producer, {
           workerId: event.workerId,
           hasOutput: event.lastIndex > 0,
@@ -66,7 +93,13 @@ export class WatchedStream {
         return;
       case 'text-delta':
       case 'text-end':
+      case 'message-delta':
         this.#noteOutput('chat', event.type === 'text-end');
+        break;
+      case 'phrase-start':
+        this.#noteOutput('chat', false);
+        if (!this.#hasPhrases) this.#waitFor('tts');
+        this.#hasPhrases = true;
         break;
       case 'audio-delta':
       case 'audio-end':
@@ -74,8 +107,11 @@ export class WatchedStream {
         this.#noteOutput(`phrase-${event.phraseIndex}`, event.type !== 'audio-delta');
         break;
       case 'transcript-delta':
+        this.#noteOutput('transcription', false);
+        break;
       case 'transcript-end':
-        this.#noteOutput('transcription', event.type === 'transcript-end');
+        if (event.partIndex !== undefined) return this.#noteRecording(event.partIndex);
+        this.#noteOutput('transcription', true);
         break;
       case 'stream-error':
         break;
@@ -86,6 +122,31 @@ export class WatchedStream {
   /** Entries wait for a slow client: what its producers did since is not known here. */
   get hasUndelivered(): boolean {
     return this.reader.producedSeq > this.deliveredSeq;
+  }
+
+  /** Its recordings are not all heard yet: they have deadlines of their own, in their worker. */
+  get isListening(): boolean {
+    return this.#recordingsLeft > 0;
+  }
+
+  #waitFor(stage: Stage): void {
+    const queueName = this.#route.queues[stage];
+    if (queueName === undefined) return;
+    this.waits.set(stage, { queueName, sinceMs: performance.now(), unservedSinceMs: undefined });
+  }
+
+  #noteClaim(producer: string): void {
+    const stage = stageOf(producer);
+    this.waits.delete(stage);
+    if (stage === mainStage(this.#route)) this.claimedAtMs ??= performance.now();
+  }
+
+  #noteRecording(partIndex: number): void {
+    this.#noteOutput(`transcription-${partIndex}`, true);
+    this.#recordingsLeft -= 1;
+    if (this.#recordingsLeft > 0) return;
+    this.heardAtMs = performance.now();
+    this.#waitFor('llm');
   }
 
   #noteOutput(name: string, ended: boolean): void {
@@ -125,9 +186,10 @@ export class StreamWatch {
   }
 
   /** Ends a stream for its client too when Redis cannot be told. */
-  async end(stream: WatchedStream, error: VoiceError): Promise<void> {
+  async end(stream: WatchedStream, error: VoiceError, afterPhrases = false): Promise<void> {
     try {
-      const status = await this.#options.log.finish(stream.reader.streamId, error);
+      const { streamId } = stream.reader;
+      const status = await this.#options.log.finish(streamId, error, { afterPhrases });
       if (status === 'gone') stream.reader.fail(error);
     } catch (failure) {
       this.#options.logger.warn(
@@ -142,6 +204,7 @@ export class StreamWatch {
     const nowMs = performance.now();
     for (const stream of this.#streams) {
       if (stream.ended || stream.reader.sawEnd) continue;
+      this.#endBrokenChat(stream);
       const error =
         overdue(stream, nowMs) ?? this.#unserved(stream, nowMs) ?? this.#lostWorker(stream, nowMs);
       if (error) {
@@ -156,22 +219,35 @@ export class StreamWatch {
 
   /** Nobody is left who could claim the job: its client need not wait for the queue deadline. */
   #unserved(stream: WatchedStream, nowMs: number): VoiceError | undefined {
-    const unserved =
-      stream.claimedAtMs === undefined &&
-      !stream.hasUndelivered &&
-      this.#options.directory.isServed(stream.queueName) === false;
-    if (!unserved) stream.unservedSinceMs = undefined;
-    else stream.unservedSinceMs ??= nowMs;
-    if (nowMs - (stream.unservedSinceMs ?? nowMs) < UNSERVED_MS) return undefined;
-    return new VoiceError('server_is_overloaded', { retryAfterSeconds: 2 });
+    for (const wait of stream.waits.values()) {
+      const unserved =
+        !stream.hasUndelivered && this.#options.directory.isServed(wait.queueName) === false;
+      if (!unserved) wait.unservedSinceMs = undefined;
+      else wait.unservedSinceMs ??= nowMs;
+      if (nowMs - (wait.unservedSinceMs ?? nowMs) < UNSERVED_MS) continue;
+      return new VoiceError('server_is_overloaded', { retryAfterSeconds: 2 });
+    }
+    return undefined;
+  }
+
+  /**
+   * An llm-worker that died in mid-answer: nobody can continue it. What is cut into phrases is still
+   * spoken, and the error follows it.
+   */
+  #endBrokenChat(stream: WatchedStream): void {
+    const chat = stream.producers.get('chat');
+    if (!chat?.hasOutput || chat.ended || stream.hasUndelivered) return;
+    if (this.#options.directory.isAlive(chat.workerId) !== false) return;
+    chat.ended = true;
+    void this.end(stream, new VoiceError('stream_interrupted'), true);
   }
 
   /**
    * A worker that died: its job runs again elsewhere, which is unseen while it had written nothing.
-   * With output it cannot be continued (llm), or nobody took it in time: the stream ends here.
+   * When nobody takes it in time, the stream ends here.
    */
   #lostWorker(stream: WatchedStream, nowMs: number): VoiceError | undefined {
-    for (const [name, producer] of stream.producers) {
+    for (const producer of stream.producers.values()) {
       if (producer.ended || stream.hasUndelivered) continue;
       const alive = this.#options.directory.isAlive(producer.workerId);
       if (alive !== false) {
@@ -179,8 +255,7 @@ export class StreamWatch {
         continue;
       }
       producer.lostAtMs ??= nowMs;
-      const hopeless = producer.hasOutput && name === 'chat';
-      if (hopeless || nowMs - producer.lostAtMs > this.#options.reclaimMs) {
+      if (nowMs - producer.lostAtMs > this.#options.reclaimMs) {
         return new VoiceError('stream_interrupted');
       }
     }
@@ -188,15 +263,20 @@ export class StreamWatch {
   }
 }
 
+const stageOf = (producer: string): Stage => {
+  if (producer.startsWith('phrase-')) return 'tts';
+  return producer.startsWith('transcription') ? 'stt' : 'llm';
+};
+
 /** The deadline that has passed. Idle and total count what was produced, not what was delivered. */
 function overdue(stream: WatchedStream, nowMs: number): VoiceError | undefined {
-  const { deadlines, claimedAtMs, firstEventAtMs, reader, openedAtMs } = stream;
+  const { deadlines, claimedAtMs, firstEventAtMs, reader, openedAtMs, waits } = stream;
   if (nowMs - openedAtMs > deadlines.totalMs) return new VoiceError('stream_timeout');
   if (stream.hasUndelivered) return undefined;
-  if (claimedAtMs === undefined) {
-    if (nowMs - openedAtMs <= deadlines.queueMs) return undefined;
+  if ([...waits.values()].some(({ sinceMs }) => nowMs - sinceMs > deadlines.queueMs)) {
     return new VoiceError('server_is_overloaded', { retryAfterSeconds: 5 });
   }
+  if (claimedAtMs === undefined || stream.isListening) return undefined;
   if (firstEventAtMs === undefined) {
     if (nowMs - claimedAtMs <= deadlines.firstEventMs) return undefined;
     return new VoiceError('first_event_timeout');

@@ -1,19 +1,17 @@
-import { SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
 import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { PhraseText } from '@antiphon/shared/jobs/job-catalog';
-import { type SpeechTemplate, releasePhrases } from '@antiphon/shared/queue/phrase-release';
+import { releasePhrases } from '@antiphon/shared/queue/phrase-release';
 import { createPhraseSplitter } from '@antiphon/shared/text/phrase-splitter';
 import type { Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { readJsonBody } from '../openai/json-body.ts';
 import { type SpeechRequest, chooseVoice, parseSpeechRequest } from '../openai/speech-request.ts';
 import { replySpeech, replySpeechEvents } from '../replies/speech-reply.ts';
+import { planSpeech } from './speech-plan.ts';
 import { answerByStream, configuredDeadlines } from './stream-route.ts';
 
 const MAX_BODY_BYTES = 1_048_576;
-/** Audio that may be made and not yet sent: enough that no phrase is late, little to throw away. */
-const AHEAD_SECONDS = 5;
 
 /** `POST /v1/audio/speech`: the gateway cuts the text, there is no llm job. */
 export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
@@ -24,13 +22,12 @@ export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
     const request = parseSpeechRequest(body, config.MAX_INPUT_CHARACTERS);
     const { model, worker } = await directory.resolve('tts', request.model || undefined);
     const voice = chooseVoice(worker, request.voice);
-    const phrases = cutPhrases(request.input, worker.maxPhraseCharacters);
+    const phrases = cutPhrases(request, {
+      markdown: config.STRIP_MARKDOWN,
+      maxCharacters: worker.maxPhraseCharacters,
+    });
     const format = request.response_format ?? 'mp3';
-    const identity = { version: 1 as const, tenantId: c.get('tenantId'), gatewayId };
-    const template: SpeechTemplate = {
-      queueName: worker.queueName,
-      job: { ...identity, model, voice, ...spokenHow(request) },
-    };
+    const speaker = { tenantId: c.get('tenantId'), gatewayId, model, voice };
     // Started now, so that an encoder's start-up passes while the first phrase is made.
     const encoderStarted = createAudioEncoder(format);
     encoderStarted.catch(() => undefined); // awaited below
@@ -39,15 +36,13 @@ export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
         c,
         context,
         {
-          queueName: worker.queueName,
+          route: { queues: { tts: worker.queueName }, firstStage: 'tts' },
           deadlines: configuredDeadlines(context),
           opening: {
             kind: 'speech',
             model,
             phraseCount: phrases.length,
-            speech: JSON.stringify(template),
-            parallelPhrases: worker.parallelPhrases ?? 1,
-            aheadSamples: AHEAD_SECONDS * SAMPLE_RATE_HZ,
+            ...planSpeech(worker, { ...speaker, ...spokenHow(request) }),
           },
           enqueue: async (streamId) => {
             await log.addPhrases(streamId, 0, phrases);
@@ -79,9 +74,13 @@ function spokenHow({ speed, instructions, language }: SpeechRequest) {
   };
 }
 
-function cutPhrases(input: string, maxCharacters: number | undefined): PhraseText[] {
+function cutPhrases(
+  { input, language }: SpeechRequest,
+  { markdown, maxCharacters }: { markdown: boolean; maxCharacters: number | undefined },
+): PhraseText[] {
   const splitter = createPhraseSplitter({
-    markdown: false,
+    markdown,
+    ...(typeof language === 'string' ? { language } : {}),
     ...(maxCharacters === undefined ? {} : { maxCharacters }),
   });
   const phrases = [...splitter.push(input), ...splitter.end()];

@@ -27,7 +27,7 @@ export function audioTranscriptions(
         c,
         context,
         {
-          queueName: worker.queueName,
+          route: { queues: { stt: worker.queueName }, firstStage: 'stt' },
           deadlines: { ...JOB_CATALOG.transcription.deadlines, queueMs },
           opening: { kind: 'transcription', model },
           enqueue: (streamId) => {

@@ -1,46 +1,68 @@
-import { Readable } from 'node:stream';
-import { MAX_JOB_BYTES } from '@antiphon/shared/queue/job-producer';
-import type { Handler } from 'hono';
+import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
+import type { Context, Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
+import type { ChatAudio } from '../openai/chat-audio.ts';
 import { parseChatRequest } from '../openai/chat-request.ts';
 import { readJsonBody } from '../openai/json-body.ts';
 import { replyChatCompletion, replyChatStream } from '../replies/chat-reply.ts';
-import { answerByStream, configuredDeadlines } from './stream-route.ts';
+import { replySpokenChat, replySpokenChatStream } from '../replies/spoken-chat-reply.ts';
+import { type ChatStreamRequest, answerChatByStream } from './chat-stream.ts';
+import { chooseChatVoice } from './chat-voice.ts';
 
 /** `POST /v1/chat/completions`. */
 export function chatCompletions(context: GatewayContext): Handler<GatewayEnv> {
-  const { config, directory, jobs, blobs, gatewayId } = context;
+  const { config, directory } = context;
   return async (c) => {
     const request = parseChatRequest(await readJsonBody(c, config.MAX_UPLOAD_BYTES));
-    const { stream, choiceCount } = request;
+    const { stream, choiceCount, includeUsage, audio } = request;
     const { model, worker } = await directory.resolve('llm', request.model);
     const requestJson = request.forwardAs(model);
-    const large = Buffer.byteLength(requestJson) > MAX_JOB_BYTES;
-    const blobId = large ? (await blobs.put(Readable.from([requestJson]))).blobId : undefined;
-    const body = blobId === undefined ? { requestJson } : { requestBlobId: blobId };
-    const deadlines = configuredDeadlines(context);
-    // A whole answer is one event: only the total bounds it.
-    const first = stream ? {} : { firstEventMs: deadlines.totalMs };
-    try {
-      return await answerByStream(
-        c,
-        context,
-        {
-          queueName: worker.queueName,
-          deadlines: { ...deadlines, ...first },
-          opening: { kind: 'chat', model },
-          enqueue: (streamId) => {
-            const tenantId = c.get('tenantId');
-            const identity = { version: 1 as const, streamId, tenantId, gatewayId, model };
-            const job = { ...identity, stream, choiceCount, ...body };
-            return jobs.enqueue(worker.queueName, 'chat', job, { jobId: streamId });
-          },
-        },
-        (opened, response) =>
-          (stream ? replyChatStream : replyChatCompletion)(context, opened, response),
-      );
-    } finally {
-      if (blobId !== undefined) await blobs.delete(blobId);
-    }
+    const plan = { model, worker, requestJson, stream, choiceCount };
+    if (audio) return answerSpoken(c, context, { plan, audio, stream, includeUsage });
+    const reply = stream ? replyChatStream : replyChatCompletion;
+    return answerChatByStream(c, context, plan, (opened, response) =>
+      reply(context, opened, response),
+    );
   };
+}
+
+interface SpokenRequest {
+  plan: ChatStreamRequest;
+  audio: ChatAudio;
+  /** What the client asked for: the model always streams. */
+  stream: boolean;
+  includeUsage: boolean;
+}
+
+async function answerSpoken(
+  c: Context<GatewayEnv>,
+  context: GatewayContext,
+  { plan, audio, stream, includeUsage }: SpokenRequest,
+): Promise<Response> {
+  const tenantId = c.get('tenantId');
+  const { model } = plan;
+  const { format } = audio;
+  const content = context.config.AUDIO_CONTENT;
+  const voice = await chooseChatVoice(context, audio, { tenantId, content });
+  // Started now, so that an encoder's start-up passes while the model thinks.
+  const encoderStarted = createAudioEncoder(format);
+  encoderStarted.catch(() => undefined); // awaited below
+  const reply = stream ? replySpokenChatStream : replySpokenChat;
+  try {
+    return await answerChatByStream(
+      c,
+      context,
+      { ...plan, stream: true, voice },
+      async (opened, response) => {
+        const encoder = await encoderStarted;
+        const options = { tenantId, model, encoder, format, includeUsage, heardSeconds: 0 };
+        await reply(context, opened, response, options);
+      },
+    );
+  } finally {
+    await encoderStarted.then(
+      (encoder) => encoder.close(),
+      () => undefined,
+    );
+  }
 }

@@ -33,7 +33,8 @@ export async function answerByStream(
   const opened = await openStream(context, { ...request, tenantId, connection });
   try {
     const { streamId } = opened;
-    await reply(opened, { connection, requestId: c.get('requestId'), streamId, logger });
+    const received = { requestId: c.get('requestId'), receivedAtMs: c.get('receivedAtMs') };
+    await reply(opened, { connection, ...received, streamId, logger });
   } catch (error) {
     if (!(error instanceof ClientLeft) && !connection.left.aborted) {
       c.header('x-stream-id', opened.streamId);

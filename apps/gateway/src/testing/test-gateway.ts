@@ -6,6 +6,8 @@ import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
+import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
@@ -94,13 +96,28 @@ async function openContext(config: GatewayConfig, accepting: () => boolean) {
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(queueRedis, onError);
   const blobs = await openDiskBlobStore(join(config.DATA_DIR, 'blobs'));
+  const transcripts = new TranscriptStore(queueRedis);
+  const spokenAnswers = new SpokenAnswerStore(queueRedis);
   const lease = new GatewayLease(streamRedis, gatewayId, onError);
   await Promise.all([lease.start(), directory.start()]);
   await subscribeControl(subscriberRedis, ({ type }) => {
     if (type === 'worker-change') void directory.refresh();
   });
   const context: GatewayContext = {
-    ...{ gatewayId, config, log, subscriber, jobs, directory, watch, blobs, logger, accepting },
+    ...{
+      gatewayId,
+      config,
+      log,
+      subscriber,
+      jobs,
+      directory,
+      watch,
+      blobs,
+      transcripts,
+      spokenAnswers,
+      logger,
+      accepting,
+    },
     tenantStreams,
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
   };

@@ -4,19 +4,19 @@ const milliseconds = z.number().optional();
 
 /** Where a stream's time went: ms between two events, and what a listener heard of it. */
 export const streamTimingsSchema = z.object({
-  /** Stream opened → its first job claimed. */
+  /** Stream opened, or its recordings heard → claimed by the worker whose output the client waits for. */
   queueMs: milliseconds,
-  /** First transcription claimed → the last one whole. */
+  /** Recordings in a chat: stream opened → the last one heard. */
   transcriptMs: milliseconds,
   /** Chat job claimed → the model's first token. */
   firstTokenMs: milliseconds,
   /** The model's first token → the first phrase cut. */
   firstPhraseMs: milliseconds,
-  /** First phrase cut → its first samples in the gateway. */
+  /** First phrase cut (speech: stream opened) → its first samples in the gateway, time in the queue included. */
   synthesisMs: milliseconds,
-  /** Stream opened → first byte of the body handed to the client's socket. */
+  /** First samples in the gateway → their first encoded byte handed to the client's socket. */
   firstByteMs: milliseconds,
-  /** Stream opened → first byte of sound handed to the client's socket. */
+  /** The request came in → that byte: the whole. */
   firstAudioMs: milliseconds,
   /** Times at which a listener who plays what has come had nothing to play. */
   gapCount: z.number().optional(),
