@@ -12,6 +12,14 @@ import { chatCompletions } from './routes/chat-completions.ts';
 import { addDocs } from './routes/docs.ts';
 import { health, live, ready } from './routes/health.ts';
 import { audioModelList, modelById, modelList, voiceList } from './routes/models.ts';
+import {
+  stopAll,
+  stopOne,
+  streamById,
+  streamCancel,
+  streamCancelAll,
+  streamList,
+} from './routes/streams.ts';
 
 /** What browsers' SDKs send and want to read (contract, section 10). */
 const CORS_HEADERS = {
@@ -42,7 +50,9 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.get('/health/ready', ready(context));
   addDocs(app);
 
-  app.use('/v1/*', apiKey({ keys: config.API_KEYS, publicLists: config.PUBLIC_LISTS }));
+  const key = apiKey({ keys: config.API_KEYS, publicLists: config.PUBLIC_LISTS });
+  app.use('/v1/*', key).use('/api/*', key);
+  addStreamRoutes(app, context);
   app.use('/v1/*', async (_c, next) => {
     if (!context.accepting())
       throw new VoiceError('server_shutting_down', { retryAfterSeconds: 1 });
@@ -57,4 +67,14 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.get('/v1/models', modelList(context));
   app.get('/v1/models/:id{.+}', modelById(context));
   return app;
+}
+
+/** Before the gate of a gateway that shuts down: what still runs there can be stopped. */
+function addStreamRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): void {
+  app.get('/v1/streams', streamList(context));
+  app.post('/v1/streams/cancel', streamCancelAll(context));
+  app.get('/v1/streams/:id', streamById(context));
+  app.post('/v1/streams/:id/cancel', streamCancel(context));
+  app.post('/api/stop/:id', stopOne(context));
+  app.post('/api/stop_all', stopAll(context));
 }

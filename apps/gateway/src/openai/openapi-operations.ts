@@ -3,13 +3,14 @@ import { z } from '@hono/zod-openapi';
 import { chatRequestSchema } from './chat-request.ts';
 import { jsonTranscriptionSchema } from './json-upload.ts';
 import { speechRequestSchema } from './speech-request.ts';
+import { streamObjectSchema } from './stream-object.ts';
 import { TRANSCRIPT_FORMATS } from './transcript-format.ts';
 
 /** One row of `/openapi.json`. */
 export interface GatewayOperation {
   method: 'get' | 'post';
   path: string;
-  tag: 'chat' | 'audio' | 'models' | 'health' | 'documentation';
+  tag: 'chat' | 'audio' | 'models' | 'streams' | 'health' | 'documentation';
   summary: string;
   body?: z.ZodType;
   /** A body that works as it is, to be tried on the page. */
@@ -19,6 +20,8 @@ export interface GatewayOperation {
   query?: z.ZodObject;
   /** Content types of the 200; JSON unless told. */
   answers?: string[];
+  /** Shape of the 200 where it is ours. */
+  answer?: z.ZodType;
   /** Needs no key. */
   open?: boolean;
 }
@@ -55,6 +58,64 @@ const transcriptionForm = {
 
 const EVENTS = 'text/event-stream';
 const TRANSCRIPT_TYPES = ['application/json', 'text/plain', EVENTS];
+
+const streamId = z.object({ id: z.string().describe('from the header x-stream-id') });
+const streamListSchema = z.object({
+  object: z.literal('list'),
+  data: z.array(streamObjectSchema),
+});
+
+const STREAM_OPERATIONS: GatewayOperation[] = [
+  {
+    method: 'get',
+    path: '/v1/streams',
+    tag: 'streams',
+    summary: 'What your key has open, oldest first',
+    answer: streamListSchema,
+  },
+  {
+    method: 'get',
+    path: '/v1/streams/{id}',
+    tag: 'streams',
+    summary: 'How far one of your streams is, and where its time went',
+    parameters: streamId,
+    answer: streamObjectSchema,
+  },
+  {
+    method: 'post',
+    path: '/v1/streams/{id}/cancel',
+    tag: 'streams',
+    summary: 'Stops a stream; again is the same answer',
+    parameters: streamId,
+    answer: streamObjectSchema,
+  },
+  {
+    method: 'post',
+    path: '/v1/streams/cancel',
+    tag: 'streams',
+    summary: 'Stops all that your key has open; lists what it stopped',
+    answer: streamListSchema,
+  },
+  {
+    method: 'post',
+    path: '/api/stop/{id}',
+    tag: 'streams',
+    summary: 'Stops a stream, for voice assistants',
+    parameters: streamId,
+    answer: z.object({ status: z.literal('stopped'), stream_id: z.string() }),
+  },
+  {
+    method: 'post',
+    path: '/api/stop_all',
+    tag: 'streams',
+    summary: 'Stops all that your key has open, for voice assistants',
+    answer: z.object({
+      status: z.literal('stopped'),
+      count: z.number().int(),
+      stream_ids: z.array(z.string()),
+    }),
+  },
+];
 
 export const OPERATIONS: GatewayOperation[] = [
   {
@@ -109,6 +170,7 @@ export const OPERATIONS: GatewayOperation[] = [
     summary: 'One model',
     parameters: z.object({ id: z.string() }),
   },
+  ...STREAM_OPERATIONS,
   {
     method: 'get',
     path: '/health',

@@ -71,7 +71,7 @@ describe('/openapi.json', () => {
       Object.values(operations).some(({ security }) => security !== undefined) ? [path] : [],
     );
     const paths = Object.keys(document.paths);
-    expect(secured).toStrictEqual(paths.filter((path) => path.startsWith('/v1/')));
+    expect(secured).toStrictEqual(paths.filter((path) => /^\/(v1|api)\//.test(path)));
   });
 
   it('its error is the one that is sent', async () => {

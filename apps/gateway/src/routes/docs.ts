@@ -101,7 +101,10 @@ function describe(operation: GatewayOperation, errorSchema: { $ref: string }): P
       200: {
         description: 'OK',
         content: Object.fromEntries(
-          (answers ?? ['application/json']).map((type) => [type, { schema: answerSchema(type) }]),
+          (answers ?? ['application/json']).map((type) => [
+            type,
+            { schema: operation.answer ?? answerSchema(type) },
+          ]),
         ),
       },
       ...(open ? {} : { default: error }),

@@ -62,6 +62,17 @@ it('lists what a tenant has open, oldest first, with the fields asked for', asyn
   expect(await idsOf('nobody')).toEqual([]);
 });
 
+it('shows one of a tenant, ended or not, and to nobody else', async () => {
+  await open('a', 's1');
+  await log.finish('s1', new VoiceError('stream_cancelled'));
+  expect(await streams.state('a', 's1', ['status', 'phraseCount'])).toEqual({
+    tenantId: 'a',
+    status: 'cancelled',
+  });
+  expect(await streams.state('b', 's1', ['status'])).toBeUndefined();
+  expect(await streams.state('a', 's2', ['status'])).toBeUndefined();
+});
+
 it('scores by the clock of Redis and outlives every stream', async () => {
   await open('a', 's1');
   const [seconds] = await redis.time();

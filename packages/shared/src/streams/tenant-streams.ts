@@ -38,6 +38,17 @@ export class TenantStreams {
     await this.#redis.zrem(tenantStreamsKey(tenantId), streamId);
   }
 
+  /** `fields` of one stream's state; undefined when it is unknown or another tenant's. */
+  async state(
+    tenantId: string,
+    streamId: string,
+    fields: readonly string[],
+  ): Promise<Record<string, string> | undefined> {
+    const asked = ['tenantId', ...fields];
+    const state = fieldsOf(asked, await this.#redis.hmget(stateKey(streamId), ...asked));
+    return state['tenantId'] === tenantId ? state : undefined;
+  }
+
   /** Open streams, oldest first, with `fields` of their states. Forgets those that have ended. */
   async list(tenantId: string, fields: readonly string[] = []): Promise<ListedStream[]> {
     const key = tenantStreamsKey(tenantId);
