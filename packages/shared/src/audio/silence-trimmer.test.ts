@@ -47,7 +47,7 @@ function trim(input: Int16Array, pause: Pause, cuts: readonly number[] = [9600])
 function largestJump(samples: Int16Array): number {
   let largest = 0;
   samples.forEach((value, index) => {
-    largest = Math.max(largest, Math.abs(value - (samples[index - 1] ?? 0)));
+    largest = Math.max(largest, Math.abs(value - (samples[index - 1] ?? value)));
   });
   return largest;
 }
@@ -120,8 +120,21 @@ it('makes no click where the engine broke off within a sound', () => {
   }
 });
 
+it('makes none either when nothing came last', () => {
+  const trimmer = new SilenceTrimmer('sentence');
+  const sound = tone(2505).subarray(105); // Whole frames, the last sample at a peak.
+  const parts = [trimmer.push(samplesToBytes(sound)), trimmer.push(new Uint8Array(0))];
+  const output = new Int16Array(concatenate([...parts, trimmer.end()]).slice().buffer);
+  expect(largestJump(output.subarray(LEAD))).toBeLessThanOrEqual(largestJump(tone(2400)));
+});
+
 it('makes no click where it cuts a hiss', () => {
-  const output = trim(join(hiss(9999), tone(2400), hiss(9999)), 'clause');
+  const output = trim(join(hiss(9960), tone(2400), hiss(9999)), 'clause');
+  const own = hiss(9960).subarray(-LEAD);
+  expect(output[0]).toBe(0);
+  const faded = own.slice(0, 5 * MS).map((sample, index) => Math.round((sample * index) / 120));
+  expect(output.subarray(0, 5 * MS)).toEqual(faded);
+  expect(output.subarray(5 * MS, LEAD)).toEqual(own.subarray(5 * MS));
   const quiet = largestJump(hiss(9999));
   expect(largestJump(output.subarray(0, LEAD))).toBeLessThanOrEqual(quiet);
   // The sound of the last frame may end within it.
