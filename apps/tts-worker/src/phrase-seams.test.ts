@@ -34,8 +34,8 @@ const PHRASES: Required<Phrase>[] = [
   { text: 'That is enough.', pause: 'sentence' },
 ];
 /**
- * Samples that a decoder puts before the audio, and the RMS under which it is silent: opus smears
- * up to 240 into the 20 ms before a sound that sets in from zeros, and 50 ms into a pause.
+ * Samples that a decoder puts before the audio, and the RMS under which it is silent: codecs leave
+ * noise beside sounds, opus up to 240 in the 20 ms before one that sets in from zeros.
  */
 const CODECS: Partial<Record<AudioFormat, { delay?: number; level: number }>> = {
   mp3: { delay: 1105, level: 240 },
