@@ -3,11 +3,15 @@ import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { type ScriptedWorker, startScriptedWorker } from '@antiphon/testing/scripted-worker';
 import { PATIENCE, until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { answerChat } from '../testing/scripted-handlers.ts';
+import { answerChat, speakPhrases, speakSilence } from '../testing/scripted-handlers.ts';
 import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
+
+/** What `speakSilence` says per phrase, at 24 kHz s16le. */
+const SILENCE_BYTES = 24_000;
 
 let redis: RedisServer;
 let worker: ScriptedWorker<'chat'>;
+let tts: ScriptedWorker<'speech'>;
 let gateway: TestGateway;
 beforeAll(async () => {
   redis = await startRedis();
@@ -17,11 +21,26 @@ beforeAll(async () => {
     announced: { models: ['first', 'second'] },
     handler: answerChat('Hello there.'),
   });
+  tts = await startScriptedWorker({
+    redisUrl: redis.url,
+    kind: 'speech',
+    engine: 'flite',
+    announced: {
+      models: ['tts-1'],
+      voices: [
+        { id: 'slt', name: 'Slt' },
+        { id: 'alloy', name: 'Alloy' },
+      ],
+      maxPhraseCharacters: 300,
+    },
+    handler: speakSilence,
+  });
   gateway = await openTestGateway(redis.url, { MODEL_ALIASES: 'gpt-4o=second' });
 });
 afterAll(async () => {
   await gateway.close();
   await worker.close();
+  await tts.close();
   await redis.close();
 });
 
@@ -34,6 +53,8 @@ const post = (body: object, url = gateway.url) =>
   });
 const messages = (...given: unknown[]) => ({ messages: given });
 const chat = (extra: object) => ({ messages: [user], ...extra });
+const spoken = (audio: object, extra: object = {}) =>
+  chat({ modalities: ['text', 'audio'], audio, ...extra });
 
 const fault = (code: string, param: string | null, message?: string | RegExp): ExpectedError => ({
   status: 400,
@@ -215,26 +236,57 @@ describe('a request that is refused', () => {
         "Invalid value: 'video'. Supported values are: 'text', 'audio'.",
       ),
     ],
+    ['sound without a word on how', chat({ modalities: ['text', 'audio'] }), missing('audio')],
+    ['sound alone, likewise', chat({ modalities: ['audio'], audio: null }), missing('audio')],
+    ['sound without a voice', spoken({ format: 'mp3' }), missing('audio.voice')],
+    ['a voice that is null', spoken({ voice: null, format: 'mp3' }), missing('audio.voice')],
+    ['sound without a format', spoken({ voice: 'alloy' }), missing('audio.format')],
     [
-      'audio out, so far',
-      chat({ modalities: ['text', 'audio'], audio: { voice: 'alloy', format: 'wav' } }),
-      fault('unsupported_value', 'modalities', /POST \/v1\/audio\/speech/),
+      'a format that is none',
+      spoken({ voice: 'alloy', format: 'ogg' }),
+      fault(
+        'invalid_value',
+        'audio.format',
+        "Invalid value: 'ogg'. Supported values are: 'wav', 'aac', 'mp3', 'flac', 'opus', 'pcm16'.",
+      ),
+    ],
+    ...['wav', 'flac', 'aac'].map((format): [string, object, ExpectedError] => [
+      `${format} as a stream`,
+      spoken({ voice: 'alloy', format }, { stream: true }),
+      fault(
+        'unsupported_value',
+        'audio.format',
+        `Unsupported value: 'audio.format' does not support '${format}' when stream=true. Supported values are: 'pcm16', 'mp3', 'opus'.`,
+      ),
+    ]),
+    [
+      'a voice that nobody has',
+      spoken({ voice: 'nobody', format: 'mp3' }),
+      fault(
+        'invalid_value',
+        'audio.voice',
+        "Invalid value: 'nobody'. Supported values are: 'slt', 'alloy'.",
+      ),
     ],
     [
-      'audio in, so far',
-      messages({
-        role: 'user',
-        content: [
-          { type: 'text', text: 'what is this?' },
-          { type: 'input_audio', input_audio: { data: 'AAAA', format: 'wav' } },
-        ],
-      }),
-      fault('unsupported_value', 'messages[0].content[1].type', /POST \/v1\/audio\/transcriptions/),
+      'a voice of its own that nobody has',
+      spoken({ voice: { id: 'voice_7' }, format: 'mp3' }),
+      fault('invalid_value', 'audio.voice', /^Invalid value: 'voice_7'\. .*'slt', 'alloy'/),
     ],
     [
-      'audio of an earlier answer, so far',
-      messages(user, { role: 'assistant', audio: { id: 'audio_1' } }, user),
-      fault('unsupported_value', 'messages[1].audio'),
+      'two spoken answers',
+      spoken({ voice: 'alloy', format: 'mp3' }, { n: 2 }),
+      fault('unsupported_value', 'n', /^Unsupported value: 'n' does not support 2 /),
+    ],
+    [
+      'logprobs of a spoken answer',
+      spoken({ voice: 'alloy', format: 'mp3' }, { logprobs: true }),
+      fault('unsupported_parameter', 'logprobs', /^Unsupported parameter: 'logprobs' /),
+    ],
+    [
+      'a speed out of range',
+      spoken({ voice: 'alloy', format: 'mp3', speed: 5 }),
+      range('decimal', 'audio.speed', ['<=', 4, 5]),
     ],
   ])('%s', async (_what, body, expected) => {
     const before = await gateway.queuedKeys();
@@ -450,6 +502,103 @@ describe('a worker that is busy', () => {
     } finally {
       await impatient.close();
       await busy.close();
+    }
+  });
+});
+
+describe('an answer that is to be spoken', () => {
+  const two = ['One.', 'Two.'];
+  let speaker: ScriptedWorker<'chat'>;
+  beforeAll(async () => {
+    speaker = await startScriptedWorker({
+      redisUrl: redis.url,
+      kind: 'chat',
+      engine: 'speaker',
+      announced: { models: ['speaker'] },
+      handler: speakPhrases(two),
+    });
+  });
+  afterAll(() => speaker.close());
+  const ask = (audio: object, extra: object = {}) =>
+    post(spoken({ voice: 'alloy', format: 'wav', ...audio }, { model: 'speaker', ...extra }));
+
+  it('is asked of the model as streamed text with usage, and of the voice as it was ordered', async () => {
+    const response = await ask({ speed: 1.5, instructions: 'Whisper.' }, { temperature: 0.5 });
+    expect(response.status).toBe(200);
+    const job = speaker.jobs.at(-1);
+    expect(job).toMatchObject({
+      ...{ stream: true, choiceCount: 1, model: 'speaker' },
+      audio: { content: 'code', maxPhraseCharacters: 300 },
+    });
+    expect(JSON.parse(job?.requestJson ?? '')).toStrictEqual({
+      ...{ messages: [user], model: 'speaker', temperature: 0.5 },
+      ...{ stream: true, stream_options: { include_usage: true } },
+    });
+    const streamId = response.headers.get('x-stream-id');
+    const jobs = tts.jobs.filter((one) => one.streamId === streamId);
+    expect(jobs.map(({ phraseIndex, text }) => [phraseIndex, text])).toStrictEqual([
+      [0, 'One.'],
+      [1, 'Two.'],
+    ]);
+    expect(jobs[0]).toMatchObject({
+      ...{ voice: 'alloy', speed: 1.5, instructions: 'Whisper.', model: 'tts-1' },
+      onPhraseError: 'skip',
+    });
+  });
+
+  it('whole: one JSON body with a whole file', async () => {
+    const beganSeconds = Math.floor(Date.now() / 1000);
+    const response = await ask({});
+    expect(response.headers.get('content-type')).toBe('application/json');
+    const streamId = response.headers.get('x-stream-id');
+    const { choices, ...rest } = (await response.json()) as {
+      choices: { message: { audio: { data: string; expires_at: number } } }[];
+    };
+    expect(rest).toMatchObject({
+      ...{ id: `chatcmpl-${streamId}`, object: 'chat.completion', model: 'speaker' },
+    });
+    expect(choices).toStrictEqual([
+      {
+        ...{ index: 0, finish_reason: 'stop', logprobs: null },
+        message: {
+          ...{ role: 'assistant', content: null, refusal: null },
+          audio: {
+            ...{ id: `audio_${streamId}`, transcript: 'One. Two.' },
+            ...{ data: expect.any(String), expires_at: expect.any(Number) },
+          },
+        },
+      },
+    ]);
+    const { data, expires_at: expiresAt } = choices[0]?.message.audio ?? {
+      ...{ data: '', expires_at: 0 },
+    };
+    const wav = Buffer.from(data, 'base64');
+    expect(wav.toString('latin1', 0, 4)).toBe('RIFF');
+    expect(wav.readUInt32LE(40)).toBe(wav.length - 44); // exact: the answer is whole
+    expect(wav.length).toBe(44 + two.length * SILENCE_BYTES);
+    const { AUDIO_ID_TTL_MS } = gateway.context.config;
+    expect(expiresAt).toBeGreaterThanOrEqual(beganSeconds + AUDIO_ID_TTL_MS / 1000);
+  });
+
+  it('is refused when nobody is there to speak', async () => {
+    const bare = await startRedis();
+    const silent = await startScriptedWorker({
+      redisUrl: bare.url,
+      kind: 'chat',
+      announced: { models: ['speaker'] },
+      handler: speakPhrases(two),
+    });
+    const other = await openTestGateway(bare.url);
+    try {
+      const response = await post(spoken({ voice: 'alloy', format: 'wav' }), other.url);
+      await expectError(response, {
+        ...{ status: 503, type: 'service_unavailable_error', code: 'server_is_overloaded' },
+      });
+      expect(await other.queuedKeys()).toStrictEqual([]);
+    } finally {
+      await other.close();
+      await silent.close();
+      await bare.close();
     }
   });
 });

@@ -23,6 +23,25 @@ export function answerChat(text: string): JobHandler<'chat'> {
   };
 }
 
+/** An llm-worker whose answer is spoken: one phrase after the other, a blank between them. */
+export function speakPhrases(texts: readonly string[]): JobHandler<'chat'> {
+  return async ({ producer, signal }) => {
+    for (const [phraseIndex, text] of texts.entries()) {
+      const before = phraseIndex === 0 ? '' : ' ';
+      await producer.append(
+        { type: 'phrase-start', phraseIndex, text, before },
+        { phrase: { phraseIndex, body: { text } }, signal },
+      );
+    }
+    const phraseCount = texts.length;
+    const answer = texts.join(' ');
+    await producer.append(
+      { type: 'text-end', finishReason: 'stop', phraseCount, answer },
+      { ends: 'text', phraseCount, signal },
+    );
+  };
+}
+
 /** A tts-worker that says half a second of silence for every phrase. */
 export const speakSilence: JobHandler<'speech'> = async ({ job, producer, signal }) => {
   const { phraseIndex } = job;
