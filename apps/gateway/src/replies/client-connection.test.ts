@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { type Server, createServer } from 'node:http';
 import { type AddressInfo, type Socket, connect } from 'node:net';
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { until } from '@antiphon/testing/until';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ClientConnection, ClientLeft } from './client-connection.ts';
@@ -94,6 +95,29 @@ describe('write', () => {
     await expect(writing).rejects.toThrow(ClientLeft);
     expect(connection.left.aborted).toBe(true);
     await expect(connection.write(Buffer.alloc(1))).rejects.toThrow(ClientLeft);
+  });
+});
+
+describe('stop', () => {
+  it('ends a write that waits, and tells how far it came', async () => {
+    await accept(60_000);
+    const error = new VoiceError('stream_cancelled');
+    const writing = connection.write(Buffer.alloc(40_000_000));
+    await until(() => connection.bodyBytes > 0);
+    connection.stop(error);
+    await expect(writing).rejects.toBe(error);
+    const { bodyBytes } = connection;
+    expect(bodyBytes).toBeLessThan(40_000_000);
+    await expect(connection.write(Buffer.alloc(1))).rejects.toBe(error);
+    expect(connection.bodyBytes).toBe(bodyBytes);
+    let received = 0;
+    socket.on('data', (part: Buffer) => {
+      received += part.length;
+    });
+    socket.resume();
+    connection.end(Buffer.from('the last words'));
+    await until(() => received > bodyBytes);
+    expect(connection.left.aborted).toBe(false);
   });
 });
 

@@ -30,6 +30,8 @@ export class ClientConnection {
   wroteAtMs = performance.now();
 
   readonly #outgoing: ServerResponse;
+  /** Aborts when nothing more is to be written, for whichever reason. */
+  readonly #halt = new AbortController();
   readonly #writeStallMs: number;
 
   constructor(outgoing: ServerResponse, { writeStallMs }: ConnectionOptions) {
@@ -40,6 +42,7 @@ export class ClientConnection {
     outgoing.once('close', () => {
       if (!outgoing.writableFinished) left.abort(new ClientLeft());
     });
+    left.signal.addEventListener('abort', () => this.#halt.abort(left.signal.reason));
     if (outgoing.destroyed) left.abort(new ClientLeft());
   }
 
@@ -52,16 +55,24 @@ export class ClientConnection {
     this.#outgoing.flushHeaders();
   }
 
-  /** Resolves when the client's socket can take more. Throws ClientLeft or `write_stall_timeout`. */
+  /**
+   * Resolves when the client's socket can take more. Throws ClientLeft, `write_stall_timeout`, or
+   * what `stop` was given; `bodyBytes` tells how much was written by then.
+   */
   async write(bytes: Uint8Array): Promise<void> {
-    this.left.throwIfAborted();
     for (let start = 0; start < bytes.byteLength; start += SLICE_BYTES) {
+      this.#halt.signal.throwIfAborted();
       const slice = bytes.subarray(start, start + SLICE_BYTES);
       this.bodyBytes += slice.byteLength;
       const takesMore = this.#outgoing.write(slice);
       this.wroteAtMs = performance.now();
       if (!takesMore) await this.#drained();
     }
+  }
+
+  /** Makes a write that waits for a slow client throw, and every later one: it is not wanted any more. */
+  stop(error: VoiceError): void {
+    this.#halt.abort(error);
   }
 
   /** A client that does not take the rest is cut off as well: nobody awaits it any more. */
@@ -87,15 +98,15 @@ export class ClientConnection {
       const finish = (settle: () => void) => {
         clearTimeout(timer);
         outgoing.off('drain', drained);
-        this.left.removeEventListener('abort', gone);
+        this.#halt.signal.removeEventListener('abort', halted);
         settle();
       };
       const drained = () => finish(resolve);
-      const gone = () => finish(() => reject(new ClientLeft()));
+      const halted = () => finish(() => reject(this.#halt.signal.reason as Error));
       const stalled = () => finish(() => reject(new VoiceError('write_stall_timeout')));
       const timer = setTimeout(stalled, this.#writeStallMs);
       outgoing.once('drain', drained);
-      this.left.addEventListener('abort', gone, { once: true });
+      this.#halt.signal.addEventListener('abort', halted, { once: true });
     });
   }
 }

@@ -81,6 +81,7 @@ export async function openStream(
   });
   const watched = new WatchedStream(reader, deadlines, route);
   watch.add(watched);
+  reader.onStop = () => connection.stop(new VoiceError('stream_cancelled'));
   const stop = () => {
     void watch.end(watched, new VoiceError('stream_cancelled'));
     reader.fail(new VoiceError('stream_cancelled'));

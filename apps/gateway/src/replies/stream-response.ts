@@ -45,6 +45,8 @@ export class EventStreamResponse {
   readonly #holdTimer: NodeJS.Timeout;
   readonly #keepaliveTimer: NodeJS.Timeout | undefined;
   #betweenFrames = true;
+  /** Of a frame whose write was broken off. */
+  #restOfFrame: Uint8Array | undefined;
 
   constructor(options: EventStreamOptions) {
     this.#options = options;
@@ -66,8 +68,18 @@ export class EventStreamResponse {
   /** Whole frames, or pieces of one in order. */
   async write(frames: Uint8Array): Promise<void> {
     this.start();
+    const wasBetween = this.#betweenFrames;
     this.#betweenFrames = false; // a write may wait in the middle of a frame
-    await this.#options.connection.write(frames);
+    const { connection } = this.#options;
+    const before = connection.bodyBytes;
+    try {
+      await connection.write(frames);
+    } catch (error) {
+      const sent = connection.bodyBytes - before;
+      this.#betweenFrames = wasBetween && sent === 0;
+      if (!this.#betweenFrames) this.#restOfFrame = restOfFrame(frames, sent);
+      throw error;
+    }
     this.#betweenFrames = frames.at(-1) === FRAME_END && frames.at(-2) === FRAME_END;
   }
 
@@ -87,6 +99,8 @@ export class EventStreamResponse {
     logger.info({ err: error, streamId }, 'stream failed after headers');
     if (failure.code === 'write_stall_timeout') return connection.destroy();
     const frame = `data: ${JSON.stringify(failure.toBody())}\n\n`;
+    if (this.#restOfFrame)
+      return connection.end(Buffer.concat([this.#restOfFrame, Buffer.from(frame)]));
     connection.end(Buffer.from(this.#betweenFrames ? frame : `\n\n${frame}`));
   }
 
@@ -101,4 +115,13 @@ export class EventStreamResponse {
     if (performance.now() - connection.wroteAtMs < keepaliveMs) return;
     connection.write(KEEPALIVE).catch(() => undefined); // the next frame's write tells
   }
+}
+
+/** What is unsent of the frame that byte `sent` of `frames` lies in; undefined when its end is not there. */
+function restOfFrame(frames: Uint8Array, sent: number): Uint8Array | undefined {
+  const end = Buffer.from(frames.buffer, frames.byteOffset, frames.byteLength).indexOf(
+    '\n\n',
+    Math.max(0, sent - 2),
+  );
+  return end < 0 ? undefined : frames.subarray(sent, Math.max(sent, end + 2));
 }

@@ -26,6 +26,8 @@ export class StreamReader {
   sawEnd = false;
   /** The highest seq heard of: what was produced, delivered or not. */
   producedSeq = 0;
+  /** Called when a stop was heard, also while nobody asks for the next entries. */
+  onStop: (() => void) | undefined;
 
   readonly #log: StreamLog;
   readonly #onClose: () => void;
@@ -110,6 +112,7 @@ export class StreamReader {
     const event = decodeEvent(encoded);
     if (event?.type !== 'stream-error' || event.error.code !== 'stream_cancelled') return false;
     this.#stop = { seq, terminal: true, event, sizeBytes: encoded.length };
+    this.onStop?.();
     return true;
   }
 
