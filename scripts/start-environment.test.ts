@@ -6,6 +6,7 @@ import {
   baseUrl,
   linesToPaste,
   loadDotEnv,
+  playerNeed,
   pocketsphinxNeed,
   startEnvironment,
   systemNeeds,
@@ -73,6 +74,22 @@ it('looks for pocketsphinx where its engine does', () => {
     STT_POCKETSPHINX_MODEL_DIR: '/opt/ps/model',
   });
   expect(need).toMatchObject({ programs: ['/opt/ps/bin/ps'], paths: ['/opt/ps/model'] });
+});
+
+it('asks for a program that plays only where the speaker is chosen', () => {
+  const packages = (given: Record<string, string>) =>
+    systemNeeds({ REDIS_URL: 'redis://h', ...given }).flatMap((need) => need.packages);
+  expect(packages({ AUDIO_PLAYER: 'none' })).toEqual(['ffmpeg']);
+  expect(packages({ AUDIO_PLAYER: 'file' })).toEqual(['ffmpeg']);
+  expect(packages({ AUDIO_PLAYER: 'speaker' })).toEqual(['ffmpeg', 'alsa-utils']);
+});
+
+it('looks for the player that is set, or for any', () => {
+  expect(playerNeed({}).programs).toEqual(expect.arrayContaining(['aplay', 'pacat', 'pw-play']));
+  expect(playerNeed({ AUDIO_PLAYER_PROGRAM: '/opt/pw/pw-play' })).toMatchObject({
+    programs: ['/opt/pw/pw-play'],
+    packages: ['pipewire-bin'],
+  });
 });
 
 it.each([

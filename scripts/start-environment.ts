@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { FFMPEG_NEED, REDIS_NEED, type SystemNeed, isMet } from './system-packages.ts';
 
 export type Environment = Record<string, string | undefined>;
@@ -51,6 +51,30 @@ export function espeakNeed(environment: Environment): SystemNeed {
   };
 }
 
+/** What Debian and Ubuntu call the packages of the player programs. */
+const PLAYER_PACKAGES: Record<string, string> = {
+  aplay: 'alsa-utils',
+  pacat: 'pulseaudio-utils',
+  'pw-play': 'pipewire-bin',
+  ffplay: 'ffmpeg',
+};
+
+/**
+ * A program that plays: the one that is set, or any. On Linux ffplay alone is no reason to do
+ * without a better one: it comes with ffmpeg and begins 100 ms later than the others.
+ */
+export function playerNeed(environment: Environment): SystemNeed {
+  const chosen = environment['AUDIO_PLAYER_PROGRAM'];
+  const any = Object.keys(PLAYER_PACKAGES).filter(
+    (program) => program !== 'ffplay' || process.platform !== 'linux',
+  );
+  return {
+    purpose: 'playing on this machine (or set AUDIO_PLAYER)',
+    programs: chosen ? [chosen] : any,
+    packages: [PLAYER_PACKAGES[basename(chosen ?? '')] ?? 'alsa-utils'],
+  };
+}
+
 /** What the chosen engines need from the system. */
 export function systemNeeds(environment: Environment): SystemNeed[] {
   const speech = [environment['TTS_SERVICE'], environment['TTS_FALLBACK_SERVICE']];
@@ -59,6 +83,7 @@ export function systemNeeds(environment: Environment): SystemNeed[] {
     FFMPEG_NEED,
     ...(environment['STT_SERVICE'] === 'pocketsphinx' ? [pocketsphinxNeed(environment)] : []),
     ...(speech.includes('espeak') ? [espeakNeed(environment)] : []),
+    ...(environment['AUDIO_PLAYER'] === 'speaker' ? [playerNeed(environment)] : []),
   ];
 }
 

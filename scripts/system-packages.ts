@@ -25,6 +25,12 @@ export const FFMPEG_NEED: SystemNeed = {
   programs: ['ffmpeg'],
   packages: ['ffmpeg'],
 };
+/** A sound server of the tests' own, and the program that plays there. */
+export const SPEAKER_TEST_NEEDS: readonly SystemNeed[] = [
+  { purpose: 'the tests of the speaker', programs: ['pulseaudio'], packages: ['pulseaudio'] },
+  { purpose: 'the tests of the speaker', programs: ['aplay'], packages: ['alsa-utils'] },
+];
+
 /** The first of `programs` that is on PATH; an absolute path stands for itself. */
 export function findProgram(
   programs: readonly string[],
@@ -87,8 +93,10 @@ export function whatToType(missing: readonly SystemNeed[]): string {
 }
 
 /**
- * Debian's redis-server package also starts a system service and enables it for the next boot: ours
- * is private, so a policy file (absent by default) forbids the start and the unit is disabled.
+ * Debian's redis-server package also starts a system service and enables it for the next boot, its
+ * pulseaudio one in every user's session: ours are private, so a policy file (absent by default)
+ * forbids the start and the units are disabled. Nothing is removed for what we want: pulseaudio
+ * would take the place of a desktop's PipeWire.
  */
 const INSTALL_SCRIPT = `
 set -e
@@ -101,9 +109,11 @@ if [ ! -e "$policy" ]; then
   chmod 755 "$policy"
 fi
 apt-get -o DPkg::Lock::Timeout=120 update -qq
-apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends "$@"
-case " $* " in *" redis-server "*)
-  if command -v systemctl >/dev/null; then systemctl disable redis-server >/dev/null 2>&1 || true; fi
+apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends --no-remove "$@"
+command -v systemctl >/dev/null || exit 0
+case " $* " in *" redis-server "*) systemctl disable redis-server >/dev/null 2>&1 || true ;; esac
+case " $* " in *" pulseaudio "*)
+  systemctl --global disable pulseaudio.service pulseaudio.socket >/dev/null 2>&1 || true
 esac
 `;
 
