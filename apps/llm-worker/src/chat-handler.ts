@@ -38,7 +38,9 @@ export function createChatHandler(options: ChatHandlerOptions): JobHandler<'chat
     const { job, claim } = context;
     if (claim.lastIndex > 0) throw new VoiceError('stream_interrupted');
     const sent = await readRequest(job, blobs);
-    const requestJson = job.hasTranscripts ? await insertTranscripts(sent, transcripts) : sent;
+    const requestJson = job.hasTranscripts
+      ? await insertTranscripts(sent, transcripts, job.tenantId)
+      : sent;
     const { stream, choiceCount } = job;
     const request = { requestJson, stream, choiceCount };
     await (job.audio

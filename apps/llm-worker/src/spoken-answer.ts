@@ -64,7 +64,7 @@ export class SpokenAnswer {
     this.#noteToken();
     this.#answer += content;
     if (this.#options.audio.content === 'full') this.#show({ content });
-    this.#speak(this.#splitter.push(content));
+    if (!this.#options.audio.silent) this.#speak(this.#splitter.push(content));
     this.#idleTimer.refresh();
     await this.#holdBack();
   }

@@ -46,11 +46,14 @@ export function createTranscriptionHandler(
       await options.transcripts.keep(transcriptKey, transcript, keepMs);
     }
     await producer.append(
-      { type: 'transcript-end', language, durationSeconds },
+      { type: 'transcript-end', language, durationSeconds, ...partOf(job) },
       { ends: job.chatPart ? 'producer' : 'stream', signal },
     );
   };
 }
+
+const partOf = ({ chatPart }: TranscriptionJob) =>
+  chatPart ? { partIndex: chatPart.partIndex } : {};
 
 type SegmentEvent = Extract<TranscriptEvent, { type: 'segment' }>;
 type FinishEvent = Extract<TranscriptEvent, { type: 'finish' }>;

@@ -37,6 +37,8 @@ export const chatJobSchema = z.object({
     .object({
       /** What of the text is shown besides the transcript of what is said. */
       content: z.enum(['code', 'full', 'none']),
+      /** Nothing is said: the text is shown only. */
+      silent: z.boolean().optional(),
       maxPhraseCharacters: z.number().int().optional(),
     })
     .optional(),

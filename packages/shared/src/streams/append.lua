@@ -16,7 +16,7 @@ local channel = string.sub(KEYS[1], 1, -7) -- without ':state'
 -- told yet) gets a bare wake-up and reads the log when it is ready: what is not wanted is not sent.
 local INLINE_UNREAD_BYTES = 524288
 local state = redis.call('HMGET', KEYS[1], 'status', 'seq', producer .. ':epoch', producer .. ':index',
-  'bytes', 'read', 'maxLogBytes', 'ended', 'phraseCount', 'ttlMs', 'logTtlMs', 'failure')
+  'bytes', 'read', 'maxLogBytes', 'ended', 'phraseCount', 'ttlMs', 'logTtlMs', 'failure', 'playback')
 if not state[1] then return {'gone', 0} end
 local lastIndex = tonumber(state[4] or 0)
 if state[3] ~= epoch then return {state[1] == 'open' and 'fenced' or state[1], 0} end
@@ -42,14 +42,15 @@ if ends == 'phrase' or ends == 'failed-phrase' then
   ended = ended + 1
   if ends == 'failed-phrase' then redis.call('HINCRBY', KEYS[1], 'failed', 1) end
   set('ended', ended); set(producer .. ':done', 1)
-  done = ended == expected
+  done = ended == expected and not state[13]
 elseif ends == 'producer' then
   set(producer .. ':done', 1)
 elseif ends == 'text' then
   phraseCount = tonumber(phraseCount)
   set('phraseCount', phraseCount)
-  done = ended == phraseCount
+  done = ended == phraseCount and not state[13]
 end
+-- Sound that plays in the gateway's own loudspeaker (`playback`): that producer's end, when all was heard, ends the stream.
 -- The text broke off earlier (finish.lua): its phrases are spoken now, and the error is the end.
 local failure = done and state[12]
 local flag = (done and not failure) and '!' or '.'

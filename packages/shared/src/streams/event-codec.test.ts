@@ -6,6 +6,7 @@ const events: StreamEvent[] = [
   { type: 'job-claim', producer: 'chat', workerId: 'w', epoch: 1, lastIndex: 0 },
   { type: 'text-delta', bytes: Buffer.from('data: {"ä":1}\n\n') },
   { type: 'text-end', finishReason: 'stop', phraseCount: 3, answer: 'Schön.' },
+  { type: 'playback-end' },
   { type: 'message-delta', delta: { content: '```js\n' } },
   { type: 'phrase-start', phraseIndex: 0, text: 'Schön.', before: '', firstTokenMs: 12 },
   { type: 'audio-delta', phraseIndex: 70_000, chunkIndex: 9, pcm: Buffer.from([0, 255, 1, 2]) },

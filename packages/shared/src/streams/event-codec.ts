@@ -16,6 +16,7 @@ const CODE_OF_TYPE = {
   'stream-error': 9,
   'message-delta': 10,
   'phrase-start': 11,
+  'playback-end': 12,
 } as const satisfies Record<StreamEventType, number>;
 
 const TYPE_OF_CODE = new Map(

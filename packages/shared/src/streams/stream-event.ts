@@ -37,6 +37,8 @@ export type StreamEvent =
   | { type: 'transcript-delta'; segment: TranscriptSegment; words?: TranscriptWord[] }
   /** `partIndex`: of a recording in a chat, whose transcript goes to the llm-worker and not to the client. */
   | { type: 'transcript-end'; language: string; durationSeconds: number; partIndex?: number }
+  /** All sound was heard at the gateway's loudspeaker, or is in its file. */
+  | { type: 'playback-end' }
   /** The stream ended badly or was stopped (`stream_cancelled`). */
   | { type: 'stream-error'; error: SerializedVoiceError };
 

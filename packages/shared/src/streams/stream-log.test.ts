@@ -305,6 +305,15 @@ describe('a spoken answer', () => {
     expect(entries.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
   });
 
+  it('that plays here ends when it was heard', async () => {
+    const streamId = await log.open({ ...opening, playback: true, phraseCount: 1, speech });
+    const playback = log.producer(streamId, 'playback', await log.claim(streamId, 'playback', 'g'));
+    await speakPhrase(streamId, 0);
+    expect(await log.state(streamId)).toMatchObject({ status: 'open' });
+    await playback.append({ type: 'playback-end' }, { ends: 'stream' });
+    expect(await log.state(streamId)).toMatchObject({ status: 'done' });
+  });
+
   it('whose text breaks off with nothing left to say ends at once', async () => {
     const { streamId } = await openAnswer(1);
     await speakPhrase(streamId, 0);

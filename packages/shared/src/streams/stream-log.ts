@@ -32,6 +32,8 @@ export interface StreamOpening {
   speech?: string;
   /** Audio: phrases synthesized at once. */
   parallelPhrases?: number;
+  /** The sound is played by the gateway: its producer `playback` ends the stream when all was heard. */
+  playback?: boolean;
   /** Audio: samples that may be made and not yet sent. */
   aheadSamples?: number;
 }
@@ -84,8 +86,9 @@ export class StreamLog {
 
   /** Opens a stream under a new id. Subscribe to the id before the job is enqueued. */
   async open(opening: StreamOpening, streamId: string = createStreamId()): Promise<string> {
-    const { ttlMs, resumable, ...rest } = opening;
-    const fields = { ...rest, ttlMs, resumable: resumable ? 1 : 0 };
+    const { ttlMs, resumable, playback, ...rest } = opening;
+    const flags = { resumable: resumable ? 1 : 0, ...(playback ? { playback: 1 } : {}) };
+    const fields = { ...rest, ttlMs, ...flags };
     const values = Object.entries(fields).flatMap(([name, value]) => [name, String(value)]);
     await this.#redis.antiphonOpen(stateKey(streamId), ttlMs, ...values);
     return streamId;
