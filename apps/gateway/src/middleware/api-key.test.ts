@@ -93,6 +93,9 @@ describe('a request without the right key', () => {
 
   it('learns nothing about routes, methods or models', async () => {
     for (const line of [
+      'GET /api/nothing',
+      'POST /api/stop_all',
+      'POST /v1/streams/cancel',
       'GET /v1/nothing',
       'DELETE /v1/models',
       'GET /v1/models/unknown',
