@@ -8,6 +8,7 @@ it('works without any variable', () => {
     ...{ QUEUE_TIMEOUT_MS: 30_000, FIRST_EVENT_TIMEOUT_MS: 120_000, STATUS_HOLD_MS: 10_000 },
     ...{ IDLE_TIMEOUT_MS: 60_000, TOTAL_TIMEOUT_MS: 600_000, WRITE_STALL_TIMEOUT_MS: 30_000 },
     ...{ LOG_TTL_MS: 300_000, MAX_LOG_BYTES: 16_777_216, SHUTDOWN_DRAIN_MS: 20_000 },
+    AUDIO_ID_TTL_MS: 3_600_000,
   });
 });
 
@@ -48,6 +49,7 @@ describe('a fault is told by name, without the value', () => {
     ['STATUS_HOLD_MS', '-5'],
     ['KEEPALIVE_MS', 'x'],
     ['LOG_TTL_MS', '0'],
+    ['AUDIO_ID_TTL_MS', '1h'],
     ['MAX_LOG_BYTES', '1000'],
     ['LOCK_DURATION_MS', '0'],
     ['STALLED_INTERVAL_MS', '99999999999999999999'],
