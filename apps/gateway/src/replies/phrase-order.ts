@@ -60,6 +60,11 @@ export class PhraseOrder {
     }
   }
 
+  /** Phrases of which everything was taken. */
+  get phrasesTaken(): number {
+    return this.#current;
+  }
+
   /** The lowest seq that was not taken yet; undefined when nothing waits. */
   get firstWaitingSeq(): number | undefined {
     const seqs = [...this.#phrases.values()].flatMap(({ held }) => held.slice(0, 1));

@@ -24,10 +24,11 @@ async function* encodedAudio(
 ): AsyncGenerator<Uint8Array> {
   for await (const part of readSound(context, opened, phraseCount)) {
     timer.note(part);
-    if (part.type === 'event') continue;
+    if (part.type !== 'pcm') continue;
     const bytes = await encoder.encode(part.pcm);
     if (bytes.length > 0) yield bytes;
     timer.sent(part.pcm.byteLength / BYTES_PER_SAMPLE);
+    await part.delivered();
   }
   const rest = await encoder.end();
   if (rest.length > 0) yield rest;

@@ -1,57 +1,108 @@
-import { BYTES_PER_SAMPLE } from '@antiphon/shared/audio/audio-format';
+import { BYTES_PER_SAMPLE, SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { releasePhrases } from '@antiphon/shared/queue/phrase-release';
-import type { StreamEvent } from '@antiphon/shared/streams/stream-event';
+import type { StreamEntry, StreamEvent } from '@antiphon/shared/streams/stream-event';
 import type { GatewayContext } from '../gateway-context.ts';
 import { DeliveryCount, type OpenedStream, readStream } from './open-stream.ts';
 import { type OrderedChunk, PhraseOrder } from './phrase-order.ts';
 
 /** What a stream with phrases gives its reply. */
 export type SoundPart =
-  /** s16le mono at `SAMPLE_RATE_HZ`; phrases in order, whatever order they were made in. */
-  | { type: 'pcm'; pcm: Uint8Array }
+  /**
+   * s16le mono at `SAMPLE_RATE_HZ`; phrases in order, whatever order they were made in. `delivered`
+   * is called when it has gone to the listener: what has not decides how far ahead synthesis may run.
+   */
+  | { type: 'pcm'; pcm: Uint8Array; delivered: () => Promise<void> }
   /** Everything else as it comes, ahead of its sound. */
-  | { type: 'event'; event: Exclude<StreamEvent, { type: 'audio-delta' | 'audio-end' }> };
+  | { type: 'event'; event: Exclude<StreamEvent, { type: 'audio-delta' | 'audio-end' }> }
+  /** The last sound was given out. */
+  | { type: 'sound-end' };
+
+/** Less is not told: a call to Redis per chunk would buy nothing while 5 s may lie ahead. */
+const TELL_SAMPLES = SAMPLE_RATE_HZ / 2;
 
 /**
- * A stream's events and its sound in order. What was yielded counts as sent to the client when the
- * next part is asked for; that number decides how far ahead synthesis may run. `phraseCount`:
- * phrases known from the start; those of a chat are counted as they are cut.
+ * A stream's events and its sound in order. `phraseCount`: phrases known from the start; those of a
+ * chat are counted as they are cut.
  */
 export async function* readSound(
   context: GatewayContext,
   opened: OpenedStream,
   phraseCount = 0,
 ): AsyncGenerator<SoundPart> {
-  const { streamId, watched } = opened;
   const order = new PhraseOrder();
-  const delivered = new DeliveryCount(context, streamId);
-  let cutCount = phraseCount;
-  const release = () => {
-    if (phrasesClaimed(watched.producers) < cutCount) releaseNext(context, streamId);
-  };
-  watched.onSecond = release;
+  const listener = new Listener(context, opened, phraseCount);
+  let ended = false;
   for await (const entries of readStream(opened)) {
     const seq = entries.at(-1)?.seq ?? 0;
-    let hasSound = false;
     for (const entry of entries) {
-      const { event } = entry;
       order.add(entry);
+      const { event } = entry;
       if (event.type === 'audio-delta' || event.type === 'audio-end') continue;
-      if (event.type === 'phrase-start') cutCount += 1;
+      listener.note(event);
       yield { type: 'event', event };
     }
     for (const chunk of order.take()) {
       const pcm = chunk.pcm ?? (await readAgain(opened, chunk));
-      yield { type: 'pcm', pcm };
-      hasSound = true;
       const upTo = Math.min(seq, (order.firstWaitingSeq ?? seq + 1) - 1);
-      await delivered.add(upTo, chunk.sizeBytes, pcm.byteLength / BYTES_PER_SAMPLE);
+      yield { type: 'pcm', pcm, delivered: listener.expect(chunk, pcm, upTo) };
     }
-    if (hasSound && phrasesClaimed(watched.producers) < cutCount) {
-      await delivered.tell();
-      release();
-    }
+    if (ended || order.phrasesTaken !== listener.phrasesExpected) continue;
+    ended = true;
+    yield { type: 'sound-end' };
+  }
+}
+
+/** Who hears the sound: counts what went to him, and has the next phrases made. */
+class Listener {
+  readonly #context: GatewayContext;
+  readonly #opened: OpenedStream;
+  readonly #delivered: DeliveryCount;
+  #cutCount: number;
+  #textEnded: boolean;
+  #untoldSamples = 0;
+
+  constructor(context: GatewayContext, opened: OpenedStream, phraseCount: number) {
+    this.#context = context;
+    this.#opened = opened;
+    this.#delivered = new DeliveryCount(context, opened.streamId);
+    this.#cutCount = phraseCount;
+    this.#textEnded = phraseCount > 0;
+    opened.watched.onSecond = () => void this.#release();
+  }
+
+  /** Undefined while the text goes on. */
+  get phrasesExpected(): number | undefined {
+    return this.#textEnded ? this.#cutCount : undefined;
+  }
+
+  note(event: StreamEvent): void {
+    if (event.type === 'phrase-start') this.#cutCount += 1;
+    if (event.type === 'text-end') this.#textEnded = true;
+  }
+
+  /** Sound is given out now; call the returned function when it was heard. */
+  expect({ sizeBytes }: OrderedChunk, pcm: Uint8Array, upTo: number): () => Promise<void> {
+    const { watched } = this.#opened;
+    const samples = pcm.byteLength / BYTES_PER_SAMPLE;
+    watched.givenOut();
+    return async () => {
+      watched.heard();
+      await this.#delivered.add(upTo, sizeBytes, samples);
+      this.#untoldSamples += samples;
+      if (this.#untoldSamples >= TELL_SAMPLES) await this.#release();
+    };
+  }
+
+  async #release(): Promise<void> {
+    const { watched, streamId } = this.#opened;
+    if (phrasesClaimed(watched.producers) >= this.#cutCount) return;
+    if (this.#untoldSamples > 0) await this.#delivered.tell();
+    this.#untoldSamples = 0;
+    const { log, jobs, logger } = this.#context;
+    releasePhrases(log, jobs, streamId).catch((error: unknown) => {
+      logger.warn({ err: error, streamId }, 'release'); // the next second tries again
+    });
   }
 }
 
@@ -61,14 +112,8 @@ function phrasesClaimed(producers: ReadonlyMap<string, unknown>): number {
   return count;
 }
 
-function releaseNext({ log, jobs, logger }: GatewayContext, streamId: string): void {
-  releasePhrases(log, jobs, streamId).catch((error: unknown) => {
-    logger.warn({ err: error, streamId }, 'release'); // the next second tries again
-  });
-}
-
 async function readAgain({ reader }: OpenedStream, { seq }: OrderedChunk): Promise<Uint8Array> {
-  const [entry] = await reader.readAgain(seq, 1);
+  const [entry]: StreamEntry[] = await reader.readAgain(seq, 1);
   if (entry?.seq !== seq || entry.event.type !== 'audio-delta') {
     throw new VoiceError('internal_error', { cause: `entry ${seq} left the log too early` });
   }

@@ -38,6 +38,7 @@ export class StreamTimer {
       this.#soundAtMs ??= performance.now();
       return;
     }
+    if (part.type !== 'event') return;
     const { event } = part;
     if (event.type !== 'phrase-start' || event.phraseIndex !== 0) return;
     this.#phraseAtMs = performance.now();

@@ -60,6 +60,11 @@ export class WatchedStream {
   heardAtMs: number | undefined;
   firstEventAtMs: number | undefined;
   deliveredSeq = 0;
+  /** Sound that was given out and not heard yet: chunks, and since when there is any. */
+  #unheardCount = 0;
+  #listeningSinceMs = 0;
+  #listenedMs = 0;
+  #heardLastAtMs = 0;
   /** Nothing is to be judged any more: its end was delivered, or was decided here. */
   ended = false;
   /** Called once a second: speech streams release phrases that got lost. */
@@ -83,6 +88,7 @@ export class WatchedStream {
     if (terminal) this.ended = true;
     switch (event.type) {
       case 'job-claim':
+        if (event.producer === 'playback') return; // this process itself
         this.#noteClaim(event.producer);
         this.producers.set(event.producer, {
           workerId: event.workerId,
@@ -117,6 +123,32 @@ export class WatchedStream {
         break;
     }
     this.firstEventAtMs ??= performance.now();
+  }
+
+  /** Sound goes to a listener, who may take as long as it lasts. */
+  givenOut(): void {
+    if (this.#unheardCount === 0) this.#listeningSinceMs = performance.now();
+    this.#unheardCount += 1;
+  }
+
+  /** He has taken one of them. */
+  heard(): void {
+    this.#unheardCount -= 1;
+    if (this.#unheardCount > 0) return;
+    this.#heardLastAtMs = performance.now();
+    this.#listenedMs += this.#heardLastAtMs - this.#listeningSinceMs;
+  }
+
+  /** For how long the answer was held back by its listener. */
+  listenedMs(nowMs: number): number {
+    const running = this.#unheardCount > 0 ? nowMs - this.#listeningSinceMs : 0;
+    return this.#listenedMs + running;
+  }
+
+  /** Since when nothing was produced although nobody listened; undefined while somebody does. */
+  get idleSinceMs(): number | undefined {
+    if (this.#unheardCount > 0) return undefined;
+    return Math.max(this.reader.producedAtMs, this.#heardLastAtMs);
   }
 
   /** Entries wait for a slow client: what its producers did since is not known here. */
@@ -270,8 +302,9 @@ const stageOf = (producer: string): Stage => {
 
 /** The deadline that has passed. Idle and total count what was produced, not what was delivered. */
 function overdue(stream: WatchedStream, nowMs: number): VoiceError | undefined {
-  const { deadlines, claimedAtMs, firstEventAtMs, reader, openedAtMs, waits } = stream;
-  if (nowMs - openedAtMs > deadlines.totalMs) return new VoiceError('stream_timeout');
+  const { deadlines, claimedAtMs, firstEventAtMs, idleSinceMs, openedAtMs, waits } = stream;
+  if (nowMs - openedAtMs - stream.listenedMs(nowMs) > deadlines.totalMs)
+    return new VoiceError('stream_timeout');
   if (stream.hasUndelivered) return undefined;
   if ([...waits.values()].some(({ sinceMs }) => nowMs - sinceMs > deadlines.queueMs)) {
     return new VoiceError('server_is_overloaded', { retryAfterSeconds: 5 });
@@ -281,6 +314,7 @@ function overdue(stream: WatchedStream, nowMs: number): VoiceError | undefined {
     if (nowMs - claimedAtMs <= deadlines.firstEventMs) return undefined;
     return new VoiceError('first_event_timeout');
   }
-  if (nowMs - reader.producedAtMs > deadlines.idleMs) return new VoiceError('stream_idle_timeout');
+  if (nowMs - (idleSinceMs ?? nowMs) > deadlines.idleMs)
+    return new VoiceError('stream_idle_timeout');
   return undefined;
 }

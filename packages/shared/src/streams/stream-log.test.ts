@@ -341,3 +341,10 @@ it('notes facts of a stream that is there, and makes no key for one that is gone
   await log.annotate('unknown', { a: 1 });
   expect(await log.state('unknown')).toBeUndefined();
 });
+
+it('lives on while it is listened to', async () => {
+  const streamId = await log.open({ ...opening, ttlMs: 5000 });
+  await redis.pexpire(stateKey(streamId), 1000);
+  await log.acknowledge(streamId, { seq: 0, bytes: 0, samples: 0 });
+  expect(await redis.pttl(stateKey(streamId))).toBeGreaterThan(2000);
+});
