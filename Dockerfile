@@ -9,6 +9,7 @@ COPY apps/gateway/package.json apps/gateway/
 COPY apps/llm-worker/package.json apps/llm-worker/
 COPY apps/tts-worker/package.json apps/tts-worker/
 COPY apps/stt-worker/package.json apps/stt-worker/
+COPY apps/cli/package.json apps/cli/
 COPY packages/shared/package.json packages/shared/
 COPY packages/testing/package.json packages/testing/
 COPY e2e/package.json e2e/

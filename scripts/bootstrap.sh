@@ -9,7 +9,8 @@ parent=$PPID
 stamp=node_modules/.antiphon-install
 log=node_modules/.antiphon-install.log
 
-say() { printf 'antiphon: %s\n' "$*"; }
+# On standard error: standard output is the script's, and may be a pipe.
+say() { printf 'antiphon: %s\n' "$*" >&2; }
 fail() {
   printf 'antiphon: %s\n' "$*" >&2
   exit 1
@@ -32,7 +33,7 @@ installed() {
 explain_failure() {
   cat "$log" >&2
   if grep -q EBADENGINE "$log"; then
-    say "(EBADENGINE above is only npm's opinion of this Node version, not the failure)" >&2
+    say "(EBADENGINE above is only npm's opinion of this Node version, not the failure)"
   fi
   if grep -qE 'ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ERR_SOCKET_TIMEOUT|ERR_PNPM_META_FETCH_FAIL' "$log"; then
     fail "the package registry $(npm config get registry 2>/dev/null) does not answer: check the network and npm's proxy settings, then try again"
