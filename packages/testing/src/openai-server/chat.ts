@@ -1,5 +1,6 @@
 import type { Reply } from './reply.ts';
 import type { FullScript, ScriptedToolCall, SseStyle } from './script.ts';
+import { spokenDeltas } from './spoken-chat.ts';
 
 const FLOOD_TOKEN_BYTES = 16 * 1024;
 const CREATED = 1_790_000_000;
@@ -8,6 +9,7 @@ interface ChatBody {
   model?: string;
   messages?: unknown[];
   stream?: boolean | null;
+  modalities?: string[] | null;
   n?: number | null;
   stream_options?: { include_usage?: boolean } | null;
 }
@@ -56,9 +58,9 @@ async function streamChat(reply: Reply, body: ChatBody): Promise<void> {
     await reply.write(frame({ index, delta, logprobs: null, finish_reason: null }));
   }
   let count = 0;
-  for (const content of scriptedTokens(script)) {
+  for (const delta of answerDeltas(script, body)) {
     for (const index of choiceIndexes) {
-      await reply.token(frame({ index, delta: { content }, logprobs: null, finish_reason: null }));
+      await reply.token(frame({ index, delta, logprobs: null, finish_reason: null }));
     }
     count += 1;
   }
@@ -75,6 +77,14 @@ async function streamChat(reply: Reply, body: ChatBody): Promise<void> {
   const asked = body.stream_options?.include_usage === true;
   if (usageWanted(script, asked)) await reply.write(frame(undefined, usageOf(body, count)));
   await endStream(reply);
+}
+
+function* answerDeltas(script: FullScript, { modalities }: ChatBody): Generator<object> {
+  if (script.phrases !== undefined && modalities?.includes('audio') === true) {
+    yield* spokenDeltas(script.phrases);
+  } else {
+    for (const content of scriptedTokens(script)) yield { content };
+  }
 }
 
 async function endStream(reply: Reply): Promise<void> {

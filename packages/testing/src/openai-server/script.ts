@@ -44,6 +44,12 @@ export interface ScriptedToolCall {
   arguments: string;
 }
 
+/** One phrase of a spoken answer: its words, and what is written behind it and not said (code). */
+export interface ScriptedPhrase {
+  transcript: string;
+  content?: string;
+}
+
 export interface ScriptedTranscript {
   text: string;
   /** English name, as verbose_json has it. */
@@ -72,6 +78,8 @@ export interface Script {
   /** `asked`: only when the client asked for usage; `always`: some servers send it unasked. */
   usage?: 'asked' | 'always' | 'never';
   toolCalls?: readonly ScriptedToolCall[];
+  /** A streamed answer to a request for `modalities` audio, instead of tokens; its sound is `spokenPcm`. */
+  phrases?: readonly ScriptedPhrase[];
   finishReason?: string;
   sse?: SseStyle;
   /** Bodies are written in pieces of this many bytes, each in a packet of its own as far as TCP allows. */
