@@ -98,7 +98,9 @@ it('what was heard in an earlier turn is not transcribed again, and lives on', a
   const key = job?.data.chatPart?.transcriptKey ?? '';
   await transcripts.keep(key, heard, 60_000);
   await first.delete();
+  expect(first.heardSeconds).toBe(0);
   const second = await store(parts);
+  expect(second.heardSeconds).toBe(heard.durationSeconds);
   expect(second.jobsOf('s2').map(({ data }) => data.chatPart)).toMatchObject([{ partIndex: 0 }]);
   expect(second.jobsOf('s2')[0]?.data.chatPart?.transcriptKey).not.toBe(key);
   expect(await readdir(directory)).toHaveLength(1);

@@ -22,6 +22,8 @@ export interface ChatRecordingsOptions {
 export interface ChatRecordings {
   /** Where the transcript of a part is, or will be; for `replaceAudioParts`. */
   keyOf: (part: AudioPart) => string;
+  /** Of what was heard before; the others tell theirs by `transcript-end`. */
+  heardSeconds: number;
   /** One for each recording that nobody has heard yet: the children of the chat job. */
   jobsOf: (streamId: string) => QueuedJob<'transcription'>[];
   /** Deletes what was stored; when the stream is over. */
@@ -41,13 +43,15 @@ export async function storeChatRecordings(
   const keyOf = ({ sha256 }: AudioPart) => transcripts.keyOf({ tenantId, model, sha256 });
   // The stream must not outlive what it is going to read.
   const keepMs = Math.max(config.AUDIO_ID_TTL_MS, config.TOTAL_TIMEOUT_MS);
-  const unheard = await findUnheard(new Map(parts.map((part) => [keyOf(part), part])), (keys) =>
-    transcripts.find(keys, keepMs),
-  );
+  const byKey = new Map(parts.map((part) => [keyOf(part), part]));
+  const heard = await transcripts.find([...byKey.keys()], keepMs);
+  const unheard = [...byKey].filter((_, index) => heard[index] === undefined);
+  if (unheard.length > MAX_NEW_RECORDINGS) throw tooMany(unheard.length);
   const stored = await storeAll(unheard, blobs);
   const { MAX_AUDIO_SECONDS: maxAudioSeconds } = config;
   return {
     keyOf,
+    heardSeconds: heard.reduce((sum, transcript) => sum + (transcript?.durationSeconds ?? 0), 0),
     jobsOf: (streamId) =>
       stored.map(({ transcriptKey, ...file }, partIndex) => ({
         queueName: worker.queueName,
@@ -64,18 +68,11 @@ export async function storeChatRecordings(
   };
 }
 
-async function findUnheard(
-  byKey: ReadonlyMap<string, AudioPart>,
-  find: (keys: string[]) => Promise<unknown[]>,
-): Promise<[string, AudioPart][]> {
-  const heard = await find([...byKey.keys()]);
-  const unheard = [...byKey].filter((_, index) => heard[index] === undefined);
-  if (unheard.length <= MAX_NEW_RECORDINGS) return unheard;
-  throw new VoiceError('invalid_value', {
+const tooMany = (count: number): VoiceError =>
+  new VoiceError('invalid_value', {
     param: 'messages',
-    message: `Invalid 'messages': too many recordings that were not heard before. Expected at most ${MAX_NEW_RECORDINGS}, but got ${unheard.length} instead. Send the text of some of them.`,
+    message: `Invalid 'messages': too many recordings that were not heard before. Expected at most ${MAX_NEW_RECORDINGS}, but got ${count} instead. Send the text of some of them.`,
   });
-}
 
 async function storeAll(unheard: readonly [string, AudioPart][], blobs: BlobStore) {
   const puts = await Promise.allSettled(
