@@ -13,7 +13,7 @@ const partSchema = z.looseObject({ type: z.string() });
 type Part = z.output<typeof partSchema>;
 
 const requestSchema = z.looseObject({
-  messages: z.array(z.looseObject({ content: z.unknown() })),
+  messages: z.array(z.record(z.string(), z.unknown())),
 });
 
 const placeholderSchema = z.object({ type: z.literal(TRANSCRIPT_PART), key: z.string() });
@@ -30,7 +30,7 @@ export async function insertTranscripts(
 ): Promise<string> {
   const request = requestSchema.parse(JSON.parse(requestJson));
   const spoken = request.messages.flatMap((message) => {
-    const parts = z.array(partSchema).safeParse(message.content).data ?? [];
+    const parts = z.array(partSchema).safeParse(message['content']).data ?? [];
     return parts.some(isPlaceholder) ? [{ message, parts }] : [];
   });
   const keys = spoken.flatMap(({ parts }) => parts.filter(isPlaceholder).map((part) => part.key));
@@ -39,7 +39,9 @@ export async function insertTranscripts(
     const heard = parts.map((part) =>
       isPlaceholder(part) ? { type: 'text', text: texts.get(part.key) } : part,
     );
-    message.content = heard.every(isPlainText) ? heard.map(({ text }) => text).join('\n') : heard;
+    message['content'] = heard.every(isPlainText)
+      ? heard.map(({ text }) => text).join('\n')
+      : heard;
   }
   return JSON.stringify(request);
 }
