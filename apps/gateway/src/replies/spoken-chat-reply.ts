@@ -134,9 +134,10 @@ export async function replySpokenChat(
     if (part.type === 'shown') mergeDelta(message, part.delta);
     if (part.type === 'phrase-error') phraseErrors.push(phraseError(part));
   }
-  if (answer.hasSound) {
-    const data = fileOf(sound, options.format).toString('base64');
-    const { audioId: id, transcript } = answer;
+  const { audioId: id, transcript } = answer;
+  // Also where every phrase failed: the words are nowhere else.
+  if (transcript !== '') {
+    const data = answer.hasSound ? fileOf(sound, options.format).toString('base64') : '';
     message['audio'] = { id, data, expires_at: await answer.keepUntil(), transcript };
   }
   const choice = { index: 0, message, logprobs: null, finish_reason: answer.finishReason };
