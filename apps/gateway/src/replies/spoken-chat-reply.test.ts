@@ -544,7 +544,7 @@ describe('the words of an answer', () => {
       await log.finish(workers.streamId, new VoiceError('upstream_timeout'));
     });
     await read(response);
-    await until(async () => (await kept(response)) === 'One. Two.');
+    expect(await until(() => kept(response))).toBe('One. Two.');
   });
 
   it('of an answer without words are not kept', async () => {
