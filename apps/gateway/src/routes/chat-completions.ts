@@ -14,48 +14,41 @@ export function chatCompletions(context: GatewayContext): Handler<GatewayEnv> {
   const { config, directory } = context;
   return async (c) => {
     const request = parseChatRequest(await readJsonBody(c, config.MAX_UPLOAD_BYTES));
-    const { stream, choiceCount, includeUsage, audio } = request;
-    const { model, worker } = await directory.resolve('llm', request.model);
-    const requestJson = request.forwardAs(model);
-    const plan = { model, worker, requestJson, stream, choiceCount };
-    if (audio) return answerSpoken(c, context, { plan, audio, stream, includeUsage });
+    const { stream, audio, messages } = request;
+    const route = await directory.resolve('llm', request.model);
+    const chat = { request, messages, route, stream };
+    if (audio) return answerSpoken(c, context, chat, audio);
     const reply = stream ? replyChatStream : replyChatCompletion;
-    return answerChatByStream(c, context, plan, (opened, response) =>
+    return answerChatByStream(c, context, chat, ({ opened, response }) =>
       reply(context, opened, response),
     );
   };
 }
 
-interface SpokenRequest {
-  plan: ChatStreamRequest;
-  audio: ChatAudio;
-  /** What the client asked for: the model always streams. */
-  stream: boolean;
-  includeUsage: boolean;
-}
-
 async function answerSpoken(
   c: Context<GatewayEnv>,
   context: GatewayContext,
-  { plan, audio, stream, includeUsage }: SpokenRequest,
+  chat: ChatStreamRequest,
+  audio: ChatAudio,
 ): Promise<Response> {
   const tenantId = c.get('tenantId');
-  const { model } = plan;
+  const { model } = chat.route;
   const { format } = audio;
+  const { includeUsage } = chat.request;
   const content = context.config.AUDIO_CONTENT;
   const voice = await chooseChatVoice(context, audio, { tenantId, content });
   // Started now, so that an encoder's start-up passes while the model thinks.
   const encoderStarted = createAudioEncoder(format);
   encoderStarted.catch(() => undefined); // awaited below
-  const reply = stream ? replySpokenChatStream : replySpokenChat;
+  const reply = chat.stream ? replySpokenChatStream : replySpokenChat;
   try {
     return await answerChatByStream(
       c,
       context,
-      { ...plan, stream: true, voice },
-      async (opened, response) => {
+      { ...chat, stream: true, voice },
+      async ({ opened, response, heardSeconds }) => {
         const encoder = await encoderStarted;
-        const options = { tenantId, model, encoder, format, includeUsage, heardSeconds: 0 };
+        const options = { tenantId, model, encoder, format, includeUsage, heardSeconds };
         await reply(context, opened, response, options);
       },
     );

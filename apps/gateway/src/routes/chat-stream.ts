@@ -1,13 +1,17 @@
 import { Readable } from 'node:stream';
 import type { ChatJob } from '@antiphon/shared/jobs/job-catalog';
 import { MAX_JOB_BYTES } from '@antiphon/shared/queue/job-producer';
-import type { KnownWorker } from '@antiphon/shared/queue/worker-registry';
 import type { Context } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
+import type { Route } from '../models/worker-directory.ts';
+import { resolveAudioAnswers } from '../openai/audio-answers.ts';
+import { extractAudioParts, replaceAudioParts } from '../openai/audio-parts.ts';
+import type { ChatMessage, ParsedChatRequest } from '../openai/chat-request.ts';
 import type { OpenedStream } from '../replies/open-stream.ts';
 import type { ResponseOptions } from '../replies/stream-response.ts';
+import { type ChatRecordings, storeChatRecordings } from './chat-recordings.ts';
 import type { SpeechOpening } from './speech-plan.ts';
-import { answerByStream, configuredDeadlines } from './stream-route.ts';
+import { type StreamRequest, answerByStream, configuredDeadlines } from './stream-route.ts';
 
 /** Who speaks the answer. */
 export interface ChatVoice {
@@ -17,53 +21,129 @@ export interface ChatVoice {
 }
 
 export interface ChatStreamRequest {
-  model: string;
-  worker: KnownWorker;
-  requestJson: string;
-  /** What the model is asked for. */
+  request: ParsedChatRequest;
+  /** What the model is asked: those of the request, and ours. */
+  messages: ChatMessage[];
+  route: Route;
+  /** Whether the model is to stream. */
   stream: boolean;
-  choiceCount: number;
   voice?: ChatVoice | undefined;
+  /** The sound is played here. */
+  playback?: boolean;
 }
 
-/** Opens the stream of a chat, has it answered, and closes it. */
+/** What a reply is told besides its stream. */
+export interface ChatReplyContext {
+  opened: OpenedStream;
+  response: ResponseOptions;
+  /** Length of the recordings in the request that were heard in earlier turns. */
+  heardSeconds: number;
+}
+
+/**
+ * Opens the stream of a chat, has it answered, and closes it. Recordings in the messages are
+ * transcribed first, as the children of the chat job; spoken answers are named by their text.
+ */
 export async function answerChatByStream(
   c: Context<GatewayEnv>,
   context: GatewayContext,
-  request: ChatStreamRequest,
-  reply: (opened: OpenedStream, response: ResponseOptions) => Promise<void>,
+  chat: ChatStreamRequest,
+  reply: (given: ChatReplyContext) => Promise<void>,
 ): Promise<Response> {
-  const { jobs, blobs, gatewayId } = context;
-  const { model, worker, requestJson, stream, choiceCount, voice } = request;
-  const { queueName } = worker;
-  const large = Buffer.byteLength(requestJson) > MAX_JOB_BYTES;
-  const blobId = large ? (await blobs.put(Readable.from([requestJson]))).blobId : undefined;
-  const body = blobId === undefined ? { requestJson } : { requestBlobId: blobId };
-  const deadlines = configuredDeadlines(context);
-  // A whole answer is one event: only the total bounds it.
-  const first = stream ? {} : { firstEventMs: deadlines.totalMs };
+  const tenantId = c.get('tenantId');
+  const { messages, recordings } = await prepareMessages(context, chat, tenantId);
+  let blobId: string | undefined;
   try {
+    const requestJson = chat.request.forwardAs(chat.route.model, messages);
+    if (Buffer.byteLength(requestJson) > MAX_JOB_BYTES) {
+      ({ blobId } = await context.blobs.put(Readable.from([requestJson])));
+    }
+    const body = blobId === undefined ? { requestJson } : { requestBlobId: blobId };
+    const deadlines = configuredDeadlines(context);
+    // A whole answer is one event: only the total bounds it.
+    const first = chat.stream ? {} : { firstEventMs: deadlines.totalMs };
+    const heardSeconds = recordings?.heardSeconds ?? 0;
     return await answerByStream(
       c,
       context,
       {
-        route: {
-          queues: { llm: queueName, ...(voice ? { tts: voice.queueName } : {}) },
-          firstStage: 'llm',
-        },
+        ...openingOf(chat, recordings),
         deadlines: { ...deadlines, ...first },
-        opening: { kind: 'chat', model, ...voice?.opening },
         enqueue: (streamId) => {
-          const tenantId = c.get('tenantId');
-          const identity = { version: 1 as const, streamId, tenantId, gatewayId, model };
-          const audio = voice ? { audio: voice.job } : {};
-          const job = { ...identity, stream, choiceCount, ...body, ...audio };
-          return jobs.enqueue(queueName, 'chat', job, { jobId: streamId });
+          const identity = { streamId, tenantId, gatewayId: context.gatewayId };
+          const job = { ...jobOf(chat, recordings), ...identity, ...body };
+          return enqueueChat(context, { queueName: chat.route.worker.queueName, job }, recordings);
         },
       },
-      reply,
+      (opened, response) => reply({ opened, response, heardSeconds }),
     );
   } finally {
-    if (blobId !== undefined) await blobs.delete(blobId);
+    if (blobId !== undefined) await context.blobs.delete(blobId);
+    await recordings?.delete();
   }
+}
+
+type StoredRecordings = ChatRecordings & { queueName: string };
+
+/** The messages as the llm-worker gets them. */
+async function prepareMessages(
+  context: GatewayContext,
+  { messages: sent }: ChatStreamRequest,
+  tenantId: string,
+): Promise<{ messages: ChatMessage[]; recordings: StoredRecordings | undefined }> {
+  const { config, directory, spokenAnswers, transcripts } = context;
+  const parts = await extractAudioParts(sent, config.MAX_UPLOAD_BYTES);
+  const messages = await resolveAudioAnswers(sent, spokenAnswers, tenantId);
+  if (parts.length === 0) return { messages, recordings: undefined };
+  const route = await directory.resolve('stt', undefined);
+  const stored = await storeChatRecordings(context, { parts, route, tenantId, transcripts });
+  return {
+    messages: replaceAudioParts(messages, parts, stored.keyOf),
+    recordings: { ...stored, queueName: route.worker.queueName },
+  };
+}
+
+function openingOf(
+  { route, voice, playback }: ChatStreamRequest,
+  recordings: StoredRecordings | undefined,
+): Pick<StreamRequest, 'route' | 'opening'> {
+  const recordingCount = recordings?.jobsOf('').length ?? 0;
+  return {
+    route: {
+      queues: {
+        llm: route.worker.queueName,
+        ...(voice ? { tts: voice.queueName } : {}),
+        ...(recordings ? { stt: recordings.queueName } : {}),
+      },
+      firstStage: recordingCount > 0 ? 'stt' : 'llm',
+      recordingCount,
+    },
+    opening: {
+      kind: 'chat',
+      model: route.model,
+      ...voice?.opening,
+      ...(playback ? { playback } : {}),
+    },
+  };
+}
+
+const jobOf = (
+  { request, route, stream, voice }: ChatStreamRequest,
+  recordings: StoredRecordings | undefined,
+) => ({
+  ...{ version: 1 as const, model: route.model, stream, choiceCount: request.choiceCount },
+  ...(voice ? { audio: voice.job } : {}),
+  ...(recordings ? { hasTranscripts: true } : {}),
+});
+
+async function enqueueChat(
+  { jobs }: GatewayContext,
+  { queueName, job }: { queueName: string; job: ChatJob },
+  recordings: StoredRecordings | undefined,
+): Promise<void> {
+  const { streamId } = job;
+  const children = recordings?.jobsOf(streamId) ?? [];
+  await (children.length > 0
+    ? jobs.enqueueAfter({ queueName, jobId: streamId, data: job }, children)
+    : jobs.enqueue(queueName, 'chat', job, { jobId: streamId }));
 }

@@ -95,8 +95,8 @@ export class StreamProducer {
 }
 
 /** As `append.lua` names it. */
-const whatEnds = ({ type }: StreamEvent, { ends = '-' }: AppendOptions): string =>
-  ends === 'phrase' && type === 'phrase-error' ? 'failed-phrase' : ends;
+const whatEnds = ({ type }: StreamEvent, { ends }: AppendOptions): string =>
+  ends === 'phrase' && type === 'phrase-error' ? 'failed-phrase' : (ends ?? '-');
 
 /**
  * What is appended in one turn of the event loop leaves in one system call: 11.5 instead of 15.5 µs
