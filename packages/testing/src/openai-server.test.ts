@@ -150,3 +150,21 @@ test('asks for its key', async () => {
   const headers = { authorization: 'Bearer secret-key' };
   expect((await fetch(`${server.baseUrl}/models`, { headers })).status).toBe(200);
 });
+
+test('speaks phrases with their code between, where audio was asked for', async () => {
+  const phrases = [{ transcript: 'Look:', content: '```\nx\n```' }, { transcript: ' Done.' }];
+  const server = await start({ phrases, headers: { 'x-stream-id': 's1' } });
+  const audio = { modalities: ['text', 'audio'], audio: { voice: 'alloy', format: 'pcm16' } };
+  const response = await post(server, '/chat/completions', { ...CHAT, ...audio, stream: true });
+  expect(response.headers.get('x-stream-id')).toBe('s1');
+  const frames = (await response.text()).split('\n\n').filter((frame) => frame.includes('{'));
+  const deltas = frames.map((frame) => JSON.parse(frame.slice(6)).choices[0].delta);
+  const spoken = deltas.flatMap(({ audio }) => (audio === undefined ? [] : [audio]));
+  const pcm = spoken.map(({ data }) => Buffer.from(data ?? '', 'base64'));
+  const expected = phrases.map(({ transcript }) => spokenPcm(transcript));
+  expect(Buffer.concat(pcm).equals(Buffer.concat(expected))).toBe(true);
+  expect(spoken.map(({ transcript }) => transcript ?? '').join('')).toBe('Look: Done.');
+  expect(deltas.map(({ content }) => content ?? '').join('')).toBe('```\nx\n```');
+  expect(spoken.filter(({ id }) => id !== undefined)).toHaveLength(1);
+  expect(spoken.at(-1)).toHaveProperty('expires_at');
+});

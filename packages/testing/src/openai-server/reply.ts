@@ -30,7 +30,8 @@ export class Reply {
   async head(status: number, headers: Record<string, string>): Promise<void> {
     await this.wait(this.script.headerDelayMs);
     this.request.status = status;
-    this.#response.writeHead(status, { 'x-request-id': 'req_scripted', ...headers });
+    const own = { 'x-request-id': 'req_scripted', ...headers };
+    this.#response.writeHead(status, { ...own, ...this.script.headers });
     this.#response.flushHeaders();
   }
 

@@ -73,6 +73,8 @@ export interface Script {
   answerBytes?: number;
   /** Wait before each token of chat and chunk of audio; 0 is a flood. */
   tokenDelayMs?: number;
+  /** Sent with every answer, over the server's own. */
+  headers?: Record<string, string>;
   /** Wait before the headers. */
   headerDelayMs?: number;
   /** `asked`: only when the client asked for usage; `always`: some servers send it unasked. */
