@@ -202,7 +202,7 @@ describe('a recording in a chat', () => {
     expect(error).toBeUndefined();
     expect(events).toMatchObject([
       { type: 'job-claim', producer: 'transcription-3' },
-      { type: 'transcript-end', durationSeconds: 1 },
+      { type: 'transcript-end', durationSeconds: 1, partIndex: 3 },
     ]);
     expect(last?.terminal).toBe(false);
     expect((await log.state(streamId))?.['status']).toBe('open');
