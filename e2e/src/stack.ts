@@ -40,13 +40,20 @@ export interface StackOptions {
   environment?: Record<string, string>;
   /** Models that must be listed before the stack counts as up. */
   models: string[];
+  /** One of `API_KEYS`, where the gateway has any. */
+  apiKey?: string;
 }
 
 /** Everything of the outside world that a process of ours needs; nothing else of the test's environment. */
 const INHERITED = ['PATH', 'HOME', 'TMPDIR', 'TEST_PATIENCE', 'NODE_V8_COVERAGE'];
 
 /** Starts Redis and the given apps as processes of their own, and waits for their models. */
-export async function startStack({ apps, environment = {}, models }: StackOptions): Promise<Stack> {
+export async function startStack({
+  apps,
+  environment = {},
+  models,
+  apiKey,
+}: StackOptions): Promise<Stack> {
   const redis = await startRedis();
   const dataDirectory = await mkdtemp(join(tmpdir(), 'antiphon-e2e-'));
   const port = await freePort();
@@ -77,7 +84,10 @@ export async function startStack({ apps, environment = {}, models }: StackOption
     return started;
   };
   const untilModel = async (model: string) => {
-    await until(() => listed(rootUrl, model), { timeoutMs: 10_000, what: `model ${model}` });
+    await until(() => listed(rootUrl, model, apiKey), {
+      timeoutMs: 10_000,
+      what: `model ${model}`,
+    });
   };
   const close = async () => {
     await Promise.all(processes.map((started) => started.stop('SIGKILL')));
@@ -104,8 +114,9 @@ export async function startStack({ apps, environment = {}, models }: StackOption
   };
 }
 
-async function listed(rootUrl: string, model: string): Promise<boolean> {
-  const response = await fetch(`${rootUrl}/v1/models`).catch(() => undefined);
+async function listed(rootUrl: string, model: string, apiKey = ''): Promise<boolean> {
+  const headers = { authorization: `Bearer ${apiKey}` };
+  const response = await fetch(`${rootUrl}/v1/models`, { headers }).catch(() => undefined);
   if (response?.status !== 200) return false;
   const { data } = (await response.json()) as { data: { id: string }[] };
   return data.some(({ id }) => id === model);
