@@ -7,10 +7,12 @@ export const environment = process.env;
 const schema = z.object({
   OPENAI_BASE_URL: z.string().default('http://127.0.0.1:8000/v1'),
   OPENAI_API_KEY: z.string().optional(),
-  AUDIO_PLAYER: z.string().default('speaker'),
 });
 
 export type CliConfig = z.output<typeof schema>;
+
+/** For a server nothing is played unless told; whoever types a command wants to hear it. */
+export const playerName = (): string => environment['AUDIO_PLAYER'] || 'speaker';
 
 export const readConfig = (): CliConfig => loadConfig(schema, environment);
 

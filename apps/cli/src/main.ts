@@ -6,7 +6,7 @@ import { createApi } from './api.ts';
 import { chat } from './chat/chat-command.ts';
 import { CliError, errorLine, USAGE_EXIT } from './cli-error.ts';
 import { createProgram, type GlobalOptions } from './command-line.ts';
-import { environment, readConfig, startDirectory } from './config.ts';
+import { environment, playerName, readConfig, startDirectory } from './config.ts';
 import type { CliContext } from './context.ts';
 import { doctor } from './doctor/doctor-command.ts';
 import { createInterrupts } from './interrupts.ts';
@@ -29,10 +29,9 @@ function createContext(): CliContext {
   const { baseUrl = config.OPENAI_BASE_URL, apiKey = config.OPENAI_API_KEY } =
     program.opts<GlobalOptions>();
   const api = createApi({ baseUrl, ...(apiKey === undefined ? {} : { apiKey }) });
-  const player = config.AUDIO_PLAYER;
   return {
     ...{ api, terminal, interrupts, directory, environment },
-    openPlayer: () => openPlayer(player, environment),
+    openPlayer: () => openPlayer(playerName(), environment),
   };
 }
 
