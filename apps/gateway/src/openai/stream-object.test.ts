@@ -10,7 +10,6 @@ it('is what the API says of a stream, and nothing else of its state', () => {
     seq: '3',
     'chat:epoch': '1',
     timings: '{"queueMs":2,"gapCount":0}',
-    playback: '{"audible":true,"player":"speaker"}',
   });
   expect(object).toStrictEqual({
     id: 's1',
@@ -21,7 +20,6 @@ it('is what the API says of a stream, and nothing else of its state', () => {
     stage: 'thinking',
     created_at: 1_700_000_000,
     timings: { queueMs: 2, gapCount: 0 },
-    playback: { audible: true, player: 'speaker' },
   });
   expect(streamObjectSchema.parse(object)).toStrictEqual(object);
 });
@@ -32,6 +30,7 @@ describe('its stage', () => {
     ['queued', { kind: 'speech', waiting: '3', phraseCount: '3' }],
     ['transcribing', { kind: 'transcription', seq: '1' }],
     ['transcribing', { seq: '4' }], // a chat's recordings
+    ['transcribing', { seq: '2', 'playback:epoch': '1' }],
     ['thinking', { seq: '5', 'chat:epoch': '1' }],
     ['writing', { seq: '6', 'chat:epoch': '1', 'chat:index': '1' }],
     ['speaking', { seq: '7', 'chat:epoch': '1', 'chat:index': '1', 'phrase-0:epoch': '1' }],
@@ -59,9 +58,18 @@ describe('its phrases', () => {
   });
 });
 
-it.each(['x', '[]', '{"list":[1]}', 'null'])(
-  'leaves out a playback it does not know: %s',
-  (playback) => {
-    expect(describeStream('s1', { ...opened, playback })).not.toHaveProperty('playback');
-  },
-);
+describe('its playback', () => {
+  it('is there where the server plays it', () => {
+    const state = { ...opened, playback: '1', produced: '36000', sent: '24000' };
+    expect(describeStream('s1', { ...state, seq: '1', 'playback:epoch': '1' })).toMatchObject({
+      stage: 'queued',
+      playback: { producedMs: 1500, playedMs: 1000, ended: false },
+    });
+    const ended = describeStream('s1', { ...state, 'playback:done': '1' });
+    expect(ended.playback?.ended).toBe(true);
+  });
+
+  it('is left out elsewhere', () => {
+    expect(describeStream('s1', { ...opened, produced: '5' })).not.toHaveProperty('playback');
+  });
+});

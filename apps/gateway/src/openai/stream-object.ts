@@ -1,3 +1,4 @@
+import { SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
 import { parseTimings, streamTimingsSchema } from '@antiphon/shared/streams/stream-timings';
 import { z } from '@hono/zod-openapi';
 
@@ -5,29 +6,33 @@ import { z } from '@hono/zod-openapi';
 type StreamState = Record<string, string>;
 
 /**
- * How far a stream is: the first row that holds. A stream's first entry is always a claim, so that
- * something in the log of a chat that no llm-worker has claimed comes from a recording.
+ * How far a stream is: the first row that holds. A stream's first entries are claims: where it is
+ * begun and no llm-worker has claimed it, a recording is being heard.
  */
 const STAGES = [
   { stage: 'ended', holds: ({ status }) => status !== 'open' },
   {
     stage: 'speaking',
-    holds: ({ kind, seq, ...state }) =>
-      state['phrase-0:epoch'] !== undefined || (kind === 'speech' && seq !== '0'),
+    holds: (state) =>
+      state['phrase-0:epoch'] !== undefined || (state['kind'] === 'speech' && isBegun(state)),
   },
   { stage: 'writing', holds: (state) => state['chat:index'] !== undefined },
   { stage: 'thinking', holds: (state) => state['chat:epoch'] !== undefined },
-  { stage: 'transcribing', holds: ({ seq }) => seq !== '0' },
+  { stage: 'transcribing', holds: (state) => isBegun(state) },
   { stage: 'queued', holds: () => true },
 ] as const satisfies { stage: string; holds: (state: StreamState) => boolean }[];
+
+/** Something is in its log besides the claims of the gateway's own player. */
+function isBegun({ seq, ...state }: StreamState): boolean {
+  return Number(seq) > Number(state['playback:epoch'] ?? 0);
+}
 
 /** What `describeStream` reads. */
 export const STREAM_FIELDS = [
   ...['status', 'kind', 'model', 'openedMs', 'seq', 'chat:epoch', 'chat:index', 'phrase-0:epoch'],
-  ...['phraseCount', 'waiting', 'ended', 'failed', 'timings', 'playback'],
+  ...['phraseCount', 'waiting', 'ended', 'failed', 'timings'],
+  ...['playback', 'playback:epoch', 'playback:done', 'produced', 'sent'],
 ];
-
-const playbackSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
 
 /** What the API says of a stream. Everything comes from its state in Redis, on any gateway. */
 export const streamObjectSchema = z.object({
@@ -44,8 +49,10 @@ export const streamObjectSchema = z.object({
   phrases: z
     .object({ total: z.number().int(), spoken: z.number().int(), failed: z.number().int() })
     .optional(),
-  /** Where it is played by the server. */
-  playback: playbackSchema.optional(),
+  /** Where the server plays it: sound that was made, and that was given to the player. */
+  playback: z
+    .object({ producedMs: z.number().int(), playedMs: z.number().int(), ended: z.boolean() })
+    .optional(),
 });
 
 export type StreamObject = z.output<typeof streamObjectSchema>;
@@ -55,7 +62,7 @@ export function describeStream(streamId: string, state: StreamState): StreamObje
   const { kind, model = '', status, openedMs } = state;
   const stage = STAGES.find(({ holds }) => holds(state))?.stage ?? 'queued';
   const phrases = countPhrases(state);
-  const playback = parsePlayback(state['playback']);
+  const playback = describePlayback(state);
   return {
     id: streamId,
     object: 'stream',
@@ -77,12 +84,12 @@ function countPhrases(state: StreamState): StreamObject['phrases'] {
   return { total: Number(total), spoken: Number(ended) - Number(failed), failed: Number(failed) };
 }
 
-/** Left out when a newer version wrote something else. */
-function parsePlayback(field: string | undefined): StreamObject['playback'] {
-  if (field === undefined) return undefined;
-  try {
-    return playbackSchema.parse(JSON.parse(field));
-  } catch {
-    return undefined;
-  }
+function describePlayback(state: StreamState): StreamObject['playback'] {
+  if (state['playback'] !== '1') return undefined;
+  const toMs = (samples = '0') => Math.round((Number(samples) * 1000) / SAMPLE_RATE_HZ);
+  return {
+    producedMs: toMs(state['produced']),
+    playedMs: toMs(state['sent']),
+    ended: state['playback:done'] !== undefined,
+  };
 }
