@@ -3,12 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { openRedis } from '@antiphon/shared/queue/redis';
+import { createLogger } from '@antiphon/shared/runtime/logger';
 import type { AIService, ChatEvent, ChatRequest } from '@antiphon/shared/services/ai-service';
 import { type BlobStore, openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
+import { gatewayKey } from '@antiphon/shared/streams/stream-key';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamClosed } from '@antiphon/shared/streams/stream-producer';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { startScriptedWorker } from '@antiphon/testing/scripted-worker';
 import { until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createChatHandler } from './chat-handler.ts';
@@ -18,16 +23,22 @@ let server: RedisServer;
 let redis: ReturnType<typeof openRedis>;
 let log: StreamLog;
 let blobs: BlobStore;
+let jobs: JobProducer;
+let transcripts: TranscriptStore;
 let directory: string;
+const logger = createLogger('llm-worker', 'silent');
 
 beforeAll(async () => {
   server = await startRedis();
   redis = openRedis(server.url, { role: 'patient', onError: () => undefined });
   log = new StreamLog(redis);
+  jobs = new JobProducer(redis, () => undefined);
+  transcripts = new TranscriptStore(redis);
   directory = await mkdtemp(join(tmpdir(), 'antiphon-chat-'));
   blobs = await openDiskBlobStore(directory);
 });
 afterAll(async () => {
+  await jobs.close();
   redis.disconnect();
   await server.close();
   await rm(directory, { recursive: true, force: true });
@@ -39,6 +50,8 @@ const engine = (streamChat: Answer): AIService => ({
   streamChat,
   close: async () => undefined,
 });
+const handlerOf = (service: AIService) =>
+  createChatHandler({ service, blobs, transcripts, log, jobs, logger });
 const finish: ChatEvent = {
   type: 'finish',
   finishReason: 'stop',
@@ -79,7 +92,7 @@ async function run(answer: Answer, { stream = true, ...body }: RunOptions = {}) 
     ...{ version: 1 as const, streamId, tenantId: 'default', gatewayId: 'g1', model: 'm' },
     ...{ stream, choiceCount: 1, ...request },
   };
-  const handler = createChatHandler({ service: engine(answer), blobs });
+  const handler = handlerOf(engine(answer));
   const { signal } = new AbortController();
   const error: unknown = await handler({ job, claim, producer, signal }).then(
     () => undefined,
@@ -174,7 +187,7 @@ it('is not begun again after it had written something', async () => {
     ...{ stream: true, choiceCount: 1, requestJson: '{}' },
   };
   const context = { job, claim, producer, signal: new AbortController().signal };
-  await expect(createChatHandler({ service, blobs })(context)).rejects.toMatchObject({
+  await expect(handlerOf(service)(context)).rejects.toMatchObject({
     code: 'stream_interrupted',
   });
   expect(calls).toBe(0);
@@ -251,5 +264,229 @@ describe('appending', () => {
     await appender.write(Buffer.from('a'));
     await expect(appender.flush()).rejects.toThrow(StreamClosed);
     await expect(appender.write(Buffer.from('b'))).rejects.toThrow(StreamClosed);
+  });
+});
+
+describe('an answer that is spoken', () => {
+  const SENTENCES = [
+    'The first sentence is spoken at once.',
+    'The second sentence comes a little later.',
+    'The third sentence is the last of them.',
+  ];
+  const openSpoken = () =>
+    log.open({
+      ...{ tenantId: 'default', gatewayId: 'g1', kind: 'chat', model: 'm', queueName: 'q' },
+      ...{ ttlMs: 60_000, logTtlMs: 30_000, maxLogBytes: 1e7 },
+      ...{ parallelPhrases: 8, aheadSamples: 1e6 },
+      speech: JSON.stringify({
+        queueName: 'tts-nobody',
+        job: {
+          ...{ version: 1, tenantId: 'default', gatewayId: 'g1', model: 'tts-1' },
+          ...{ voice: 'alloy', speed: 1 },
+        },
+      }),
+    });
+  const jobOf = (streamId: string, content: 'code' | 'full' | 'none' = 'code') => ({
+    ...{ version: 1 as const, streamId, tenantId: 'default', gatewayId: 'g1', model: 'm' },
+    ...{ stream: true, choiceCount: 1, requestJson: '{}', audio: { content } },
+  });
+
+  async function speak(answer: Answer, content?: 'code' | 'full' | 'none') {
+    const streamId = await openSpoken();
+    const claim = await log.claim(streamId, 'chat', 'w1');
+    const producer = log.producer(streamId, 'chat', claim);
+    const job = jobOf(streamId, content);
+    const { signal } = new AbortController();
+    const error: unknown = await handlerOf(engine(answer))({ job, claim, producer, signal }).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    return { streamId, error, ...(await writtenIn(streamId)) };
+  }
+
+  async function writtenIn(streamId: string) {
+    const { entries } = await log.read(streamId, 1, 1000);
+    const events = entries.map(({ event }) => event);
+    return {
+      phrases: events.flatMap((event) => (event.type === 'phrase-start' ? [event.text] : [])),
+      deltas: events.flatMap((event) => (event.type === 'message-delta' ? [event.delta] : [])),
+      textBytes: events.filter(({ type }) => type === 'text-delta').length,
+      ends: entries.filter(({ terminal }) => terminal).length,
+      last: entries.at(-1),
+    };
+  }
+  /** A tts-worker's part. */
+  async function speakPhrase(streamId: string, phraseIndex: number): Promise<void> {
+    const name = `phrase-${phraseIndex}`;
+    const producer = log.producer(streamId, name, await log.claim(streamId, name, 'w2'));
+    await producer.append({ type: 'audio-end', phraseIndex }, { ends: 'phrase' });
+  }
+
+  const wordsOf = (text: string) => text.match(/\s*\S+/g) ?? [];
+  const frame = (delta: object) =>
+    Buffer.from(`data: ${JSON.stringify({ choices: [{ index: 0, delta }] })}\n\n`);
+
+  it('is phrases, and a text-end that carries it', async () => {
+    const answer = SENTENCES.join(' ');
+    const { error, phrases, textBytes, last } = await speak(saying(...wordsOf(answer)));
+    expect(error).toBeUndefined();
+    expect(phrases).toEqual(SENTENCES);
+    expect(textBytes).toBe(0);
+    expect(last).toMatchObject({
+      terminal: false,
+      event: {
+        ...{ type: 'text-end', finishReason: 'stop', phraseCount: 3, answer },
+        usage: { totalTokens: 3 },
+      },
+    });
+  });
+
+  it('is read out of ready frames; what is not text is shown', async () => {
+    const call = { tool_calls: [{ index: 0, id: 'call_1', function: { name: 'f' } }] };
+    const { phrases, deltas, last } = await speak(async function* () {
+      const frames = [
+        frame({ role: 'assistant', content: '', refusal: null }),
+        frame({ reasoning_content: 'Well.' }),
+        ...wordsOf(SENTENCES.slice(0, 2).join(' ')).map((content) => frame({ content })),
+      ];
+      yield { type: 'chunk-frames', frames: Buffer.concat(frames) };
+      yield { type: 'chunk-frames', frames: frame(call) };
+      yield { type: 'finish', finishReason: 'tool_calls' };
+    });
+    expect(phrases).toEqual(SENTENCES.slice(0, 2));
+    expect(deltas).toStrictEqual([{ reasoning_content: 'Well.' }, call]);
+    expect(last?.event).toMatchObject({ finishReason: 'tool_calls', phraseCount: 2 });
+  });
+
+  it.each([
+    ['code', '```\nx = 1\n```'],
+    ['full', `${SENTENCES[0]}\n\n\`\`\`\nx = 1\n\`\`\``],
+    ['none', ''],
+  ] as const)('with AUDIO_CONTENT %s shows that', async (content, expected) => {
+    const tokens = [SENTENCES[0] ?? '', '\n', '\n``', '`\nx =', ' 1\n```'];
+    const { phrases, deltas, last } = await speak(saying(...tokens), content);
+    expect(phrases).toEqual([SENTENCES[0]]);
+    const shown = deltas.map((delta) => String(delta['content'])).join('');
+    expect(shown.trim()).toBe(expected);
+    expect(last?.event).toMatchObject({ answer: tokens.join('') });
+  });
+
+  it('that breaks off is spoken as far as it came', async () => {
+    const { error, phrases, ends } = await speak(async function* () {
+      yield { type: 'text-delta', text: `${SENTENCES[0]} And then` };
+    });
+    expect(error).toMatchObject({ code: 'upstream_protocol' });
+    expect(phrases).toEqual([SENTENCES[0], 'And then']);
+    expect(ends).toBe(0);
+  });
+
+  it('whose frames cannot be understood is an error', async () => {
+    const { error, phrases } = await speak(async function* () {
+      yield { type: 'text-delta', text: `${SENTENCES[0]} ` };
+      yield { type: 'chunk-frames', frames: Buffer.from('data: {"choices"\n\n') };
+      yield finish;
+    });
+    expect(error).toMatchObject({ code: 'upstream_protocol' });
+    expect(phrases).toEqual([SENTENCES[0]]);
+  });
+
+  it('is not begun again after a phrase was cut', async () => {
+    const { streamId } = await speak(saying(`${SENTENCES[0]} `));
+    const claim = await log.claim(streamId, 'chat', 'w2');
+    const producer = log.producer(streamId, 'chat', claim);
+    const { signal } = new AbortController();
+    let calls = 0;
+    const service = engine(async function* () {
+      calls += 1;
+      yield finish;
+    });
+    const run = handlerOf(service)({ job: jobOf(streamId), claim, producer, signal });
+    await expect(run).rejects.toMatchObject({ code: 'stream_interrupted' });
+    expect(calls).toBe(0);
+  });
+
+  describe('as a job', () => {
+    async function runJob(service: AIService, during: (streamId: string) => Promise<void>) {
+      await redis.set(gatewayKey('g1'), '1', 'PX', 60_000);
+      const worker = await startScriptedWorker({
+        redisUrl: server.url,
+        kind: 'chat',
+        announced: { models: ['m'] },
+        handler: handlerOf(service),
+      });
+      try {
+        const streamId = await openSpoken();
+        await jobs.enqueue(worker.queueName, 'chat', jobOf(streamId), { jobId: streamId });
+        await during(streamId);
+      } finally {
+        await worker.close();
+      }
+    }
+
+    it('that fails after two phrases: they are spoken, then the stream ends with the error', async () => {
+      const service = engine(async function* () {
+        for (const text of wordsOf(SENTENCES.slice(0, 2).join(' '))) {
+          yield { type: 'text-delta', text };
+        }
+        throw new VoiceError('upstream_timeout');
+      });
+      await runJob(service, async (streamId) => {
+        // Both phrases are cut; the failure waits behind them.
+        await until(async () => (await log.state(streamId))?.['failure'] !== undefined);
+        const broken = await writtenIn(streamId);
+        expect(broken.phrases).toEqual(SENTENCES.slice(0, 2));
+        expect(broken.ends).toBe(0);
+        await speakPhrase(streamId, 1);
+        expect((await log.state(streamId))?.['status']).toBe('open');
+        await speakPhrase(streamId, 0);
+        const { ends, last } = await writtenIn(streamId);
+        expect(ends).toBe(1);
+        expect(last).toMatchObject({
+          terminal: true,
+          event: { type: 'stream-error', error: { code: 'upstream_timeout' } },
+        });
+        expect((await log.state(streamId))?.['status']).toBe('error');
+      });
+    });
+
+    it('that fails before its first word ends the stream at once', async () => {
+      // oxlint-disable-next-line require-yield
+      const service = engine(async function* () {
+        throw new VoiceError('upstream_timeout');
+      });
+      await runJob(service, async (streamId) => {
+        await until(async () => (await log.state(streamId))?.['status'] === 'error');
+        expect((await writtenIn(streamId)).last).toMatchObject({
+          event: { type: 'stream-error', error: { code: 'upstream_timeout' } },
+        });
+      });
+    });
+
+    it('that is stopped: the engine’s signal aborts, and nothing follows', async () => {
+      let reason: unknown;
+      const service = engine(async function* (_request, signal) {
+        signal.addEventListener('abort', () => {
+          ({ reason } = signal);
+        });
+        for (let count = 0; ; count += 1) {
+          signal.throwIfAborted();
+          yield { type: 'text-delta', text: `This is sentence number ${count} of the answer. ` };
+          await new Promise((resolve) => {
+            setTimeout(resolve, 5);
+          });
+        }
+      });
+      await runJob(service, async (streamId) => {
+        await until(async () => (await writtenIn(streamId)).phrases.length >= 2);
+        await log.finish(streamId, new VoiceError('stream_cancelled'));
+        await until(() => reason !== undefined);
+        const { ends, last } = await writtenIn(streamId);
+        expect(ends).toBe(1);
+        expect(last).toMatchObject({
+          terminal: true,
+          event: { type: 'stream-error', error: { code: 'stream_cancelled' } },
+        });
+      });
+    });
   });
 });
