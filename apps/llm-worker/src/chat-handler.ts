@@ -89,17 +89,20 @@ async function speakAnswer(
     for await (const event of service.streamChat(request, signal)) {
       if (event.type === 'finish') finish = event;
       if (event.type === 'text-delta') await answer.push(event.text);
-      if (event.type !== 'chunk-frames') continue;
-      for (const { content, shown } of readAnswerDeltas(event.frames)) {
-        await answer.push(content);
-        if (shown) await answer.show(shown);
-      }
+      if (event.type === 'chunk-frames') await pushFrames(answer, event.frames);
     }
   } finally {
     await answer.flush(); // what came before an error is spoken
   }
   const { finishReason, usage } = finish ?? throwUnfinished();
   await answer.end(finishReason, usage);
+}
+
+async function pushFrames(answer: SpokenAnswer, frames: Uint8Array): Promise<void> {
+  for (const { content, shown } of readAnswerDeltas(frames)) {
+    await answer.push(content);
+    if (shown) await answer.show(shown);
+  }
 }
 
 function throwUnfinished(): never {

@@ -7,7 +7,7 @@ import type { StreamEntry, StreamEvent } from '@antiphon/shared/streams/stream-e
 import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
 import type { GatewayContext } from '../gateway-context.ts';
 import { type ClientConnection, ClientLeft } from './client-connection.ts';
-import { type StreamRoute, WatchedStream, mainStage } from './stream-watch.ts';
+import { type StreamRoute, WatchedStream, mainStage } from './watched-stream.ts';
 
 /** What `openStream` itself knows of a stream's opening. */
 type FilledIn = 'tenantId' | 'gatewayId' | 'queueName' | 'maxLogBytes' | 'ttlMs' | 'logTtlMs';

@@ -51,19 +51,14 @@ export class SpokenAnswer {
     try {
       for await (const part of readSound(this.#context, this.#opened)) {
         timer.note(part);
-        if (part.type === 'sound-end') continue;
-        if (part.type === 'event') {
-          const told = this.#take(part.event);
-          if (told) yield told;
-          continue;
-        }
+        const told = part.type === 'event' ? this.#take(part.event) : undefined;
+        if (told) yield told;
+        if (part.type !== 'pcm') continue;
         const bytes = await encoder.encode(part.pcm);
         samples += part.pcm.byteLength / BYTES_PER_SAMPLE;
         this.#spokenSamples += part.pcm.byteLength / BYTES_PER_SAMPLE;
-        if (bytes.length > 0) {
-          yield { type: 'sound', bytes, samples };
-          samples = 0;
-        }
+        if (bytes.length > 0) yield { type: 'sound', bytes, samples };
+        if (bytes.length > 0) samples = 0;
         await part.delivered();
       }
       // Of an answer without a word the encoder would make a header without sound.

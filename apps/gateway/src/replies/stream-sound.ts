@@ -85,9 +85,9 @@ class Listener {
   expect({ sizeBytes }: OrderedChunk, pcm: Uint8Array, upTo: number): () => Promise<void> {
     const { watched } = this.#opened;
     const samples = pcm.byteLength / BYTES_PER_SAMPLE;
-    watched.givenOut();
+    watched.listening.begin();
     return async () => {
-      watched.heard();
+      watched.listening.end();
       await this.#delivered.add(upTo, sizeBytes, samples);
       this.#untoldSamples += samples;
       if (this.#untoldSamples >= TELL_SAMPLES) await this.#release();

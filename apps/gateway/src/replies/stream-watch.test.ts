@@ -11,13 +11,16 @@ import type { Deadlines } from '@antiphon/shared/jobs/job-catalog';
 import type { StreamEntry } from '@antiphon/shared/streams/stream-event';
 import { WORKERS_KEY } from '@antiphon/shared/streams/stream-key';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
+import type { StreamProducer } from '@antiphon/shared/streams/stream-producer';
 import type { ScriptedRedis } from '@antiphon/shared/streams/stream-scripts';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WorkerDirectory } from '../models/worker-directory.ts';
-import { StreamWatch, WatchedStream } from './stream-watch.ts';
+import { StreamWatch } from './stream-watch.ts';
+import { type StreamRoute, WatchedStream } from './watched-stream.ts';
+import { type StreamRoute, WatchedStream } from './watched-stream.ts';
 
 const RECLAIM_MS = 400;
 const FOREVER: Deadlines = {
@@ -56,7 +59,14 @@ afterAll(async () => {
   await server.close();
 });
 
-async function open(deadlines: Partial<Deadlines>, workerId = 'w1', queueName = 'llm-test') {
+const open = (deadlines: Partial<Deadlines>, workerId = 'w1', queueName = 'llm-test') =>
+  openRoute(
+    { queues: { llm: queueName, stt: 'stt-test', tts: 'tts-test' }, firstStage: 'llm' },
+    deadlines,
+    workerId,
+  );
+
+async function openRoute(route: StreamRoute, deadlines: Partial<Deadlines>, workerId = 'w1') {
   const streamId = await log.open({
     tenantId: 'default',
     gatewayId: 'g1',
@@ -68,11 +78,7 @@ async function open(deadlines: Partial<Deadlines>, workerId = 'w1', queueName = 
     logTtlMs: 30_000,
   });
   const reader = await subscriber.subscribe(streamId);
-  const watched = new WatchedStream(
-    reader,
-    { ...FOREVER, ...deadlines },
-    { queues: { llm: queueName, stt: 'stt-test', tts: 'tts-test' }, firstStage: 'llm' },
-  );
+  const watched = new WatchedStream(reader, { ...FOREVER, ...deadlines }, route);
   watch.add(watched);
   const claim = async (producer = 'chat') =>
     log.producer(streamId, producer, await log.claim(streamId, producer, workerId));
@@ -224,6 +230,177 @@ describe('a worker that died', () => {
     expect((await log.state(streamId))?.['status']).toBe('open');
     watch.delete(watched);
     reader.close();
+  });
+});
+
+/** What a chat-handler appends for each phrase. */
+const cut = (producer: StreamProducer, phraseIndex: number) =>
+  producer.append(
+    { type: 'phrase-start', phraseIndex, text: 'Hello.', before: '' },
+    { phrase: { phraseIndex, body: { text: 'Hello.' } } },
+  );
+
+describe('an answer that is spoken', () => {
+  it('whose first phrase nobody takes: the queue deadline, counted from that phrase', async () => {
+    const { ended, claim, deliver } = await open({ queueMs: 400 });
+    const producer = await claim();
+    await deliver();
+    // Without a phrase there is no such wait, however long the model thinks.
+    const earlier = await open({ queueMs: 600 });
+    expect(await earlier.ended()).toBe('server_is_overloaded');
+    const cutAtMs = performance.now();
+    await cut(producer, 0);
+    expect(await ended()).toBe('server_is_overloaded');
+    expect(performance.now() - cutAtMs).toBeGreaterThan(400);
+  });
+
+  it('whose first phrase is taken waits for no queue any more', async () => {
+    const { claim, deliver, streamId, watched, reader } = await open({ queueMs: 300 });
+    const producer = await claim();
+    await cut(producer, 0);
+    await claim('phrase-0');
+    await cut(producer, 1);
+    await until(() => reader.producedSeq === 4);
+    await deliver();
+    const later = await open({ queueMs: 600 });
+    expect(await later.ended()).toBe('server_is_overloaded');
+    expect((await log.state(streamId))?.['status']).toBe('open');
+    watch.delete(watched);
+    reader.close();
+  });
+
+  it('with nobody left who speaks: at once', async () => {
+    const worker = await announce('tts-last', 'tts-gone');
+    const { ended, claim, deliver } = await openRoute(
+      { queues: { llm: 'llm-test', tts: 'tts-gone' }, firstStage: 'llm' },
+      { queueMs: 60_000 },
+    );
+    const producer = await claim();
+    await deliver();
+    await worker.die();
+    await cut(producer, 0);
+    expect(await ended()).toBe('server_is_overloaded');
+  });
+
+  it('whose llm-worker died: the phrases that are cut are spoken, then the error', async () => {
+    const [llm, tts] = [await announce('llm-broken'), await announce('tts-alive', 'tts-test')];
+    const { ended, claim, deliver, streamId } = await open({}, 'llm-broken');
+    const producer = await claim();
+    await cut(producer, 0);
+    await cut(producer, 1);
+    await deliver();
+    await llm.die();
+    await until(async () => (await log.state(streamId))?.['failure'] !== undefined);
+    for (const phraseIndex of [0, 1]) {
+      expect((await log.state(streamId))?.['status']).toBe('open');
+      const name = `phrase-${phraseIndex}`;
+      const speech = log.producer(streamId, name, await log.claim(streamId, name, 'tts-alive'));
+      await speech.append({ type: 'audio-end', phraseIndex }, { ends: 'phrase' });
+    }
+    expect(await ended()).toBe('stream_interrupted');
+    await tts.die();
+  });
+
+  it('whose llm-worker died when all was spoken that was cut: at once', async () => {
+    const worker = await announce('llm-empty');
+    const { ended, claim, deliver } = await open({}, 'llm-empty');
+    await (await claim()).append({ type: 'message-delta', delta: { content: 'x' } });
+    await deliver();
+    await worker.die();
+    expect(await ended()).toBe('stream_interrupted');
+  });
+
+  it('whose llm-worker leaves after the end of its text: nothing happens', async () => {
+    const worker = await announce('llm-done');
+    const { ended, claim, deliver, streamId } = await open({}, 'llm-done');
+    const producer = await claim();
+    await cut(producer, 0);
+    await producer.append(
+      { type: 'text-end', finishReason: 'stop', phraseCount: 1 },
+      { ends: 'text', phraseCount: 1 },
+    );
+    const speech = log.producer(streamId, 'phrase-0', await log.claim(streamId, 'phrase-0', 'w2'));
+    await deliver();
+    await worker.die();
+    const later = await open({ queueMs: RECLAIM_MS * 2 });
+    expect(await later.ended()).toBe('server_is_overloaded');
+    expect(await log.state(streamId)).toMatchObject({ status: 'open' });
+    await speech.append({ type: 'audio-end', phraseIndex: 0 }, { ends: 'phrase' });
+    expect(await ended()).toBeUndefined();
+  });
+
+  it('whose tts-worker died, with no other one to take the phrase', async () => {
+    const worker = await announce('tts-broken', 'tts-test');
+    const { ended, claim, deliver, streamId } = await open({});
+    await cut(await claim(), 0);
+    await log.claim(streamId, 'phrase-0', 'tts-broken');
+    await deliver();
+    const diedMs = performance.now();
+    await worker.die();
+    expect(await ended()).toBe('stream_interrupted');
+    expect(performance.now() - diedMs).toBeGreaterThan(RECLAIM_MS);
+  });
+});
+
+describe('recordings in a chat', () => {
+  const route: StreamRoute = {
+    queues: { llm: 'llm-test', stt: 'stt-test' },
+    firstStage: 'stt',
+    recordingCount: 2,
+  };
+  const hear = async (
+    claim: (producer?: string) => Promise<StreamProducer>,
+    partIndex: number,
+  ): Promise<void> => {
+    await (
+      await claim(`transcription-${partIndex}`)
+    ).append(
+      { type: 'transcript-end', language: 'en', durationSeconds: 1, partIndex },
+      { ends: 'producer' },
+    );
+  };
+
+  it('that nobody takes: the queue deadline', async () => {
+    const { ended } = await openRoute(route, { queueMs: 200 });
+    expect(await ended()).toBe('server_is_overloaded');
+  });
+
+  it('have no first-event and no idle deadline: their worker knows how long they are', async () => {
+    const { claim, deliver, streamId, watched, reader } = await openRoute(route, {
+      ...{ queueMs: 300, firstEventMs: 200, idleMs: 200 },
+    });
+    await hear(claim, 1);
+    await claim('transcription-0');
+    await until(() => reader.producedSeq === 3);
+    await deliver();
+    const later = await open({ queueMs: 800 });
+    expect(await later.ended()).toBe('server_is_overloaded');
+    expect((await log.state(streamId))?.['status']).toBe('open');
+    expect(watched).toMatchObject({ isListening: true, heardAtMs: undefined });
+    watch.delete(watched);
+    reader.close();
+  });
+
+  it('once all are heard: the deadlines of the model, from then on', async () => {
+    const { claim, ended, deliver, watched } = await openRoute(route, { queueMs: 500 });
+    await hear(claim, 0);
+    await deliver();
+    const earlier = await open({ queueMs: 700 });
+    expect(await earlier.ended()).toBe('server_is_overloaded');
+    const heardAtMs = performance.now();
+    await hear(claim, 1);
+    await deliver();
+    expect(await ended()).toBe('server_is_overloaded');
+    expect(performance.now() - heardAtMs).toBeGreaterThan(500);
+    expect(watched).toMatchObject({ isListening: false, claimedAtMs: undefined });
+    expect(watched.heardAtMs).toBeGreaterThan(heardAtMs);
+  });
+
+  it('and then a silent model: the first-event deadline', async () => {
+    const { claim, ended } = await openRoute(route, { queueMs: 300, firstEventMs: 400 });
+    for (const partIndex of [0, 1]) await hear(claim, partIndex);
+    await claim();
+    expect(await ended()).toBe('first_event_timeout');
   });
 });
 

@@ -1,42 +1,12 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
-import type { Deadlines, Stage } from '@antiphon/shared/jobs/job-catalog';
 import type { Logger } from '@antiphon/shared/runtime/logger';
-import type { StreamEntry } from '@antiphon/shared/streams/stream-event';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
-import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
 import type { WorkerDirectory } from '../models/worker-directory.ts';
+import type { WatchedStream } from './watched-stream.ts';
 
 const TICK_MS = 100;
 /** A restarted worker announces itself within this time, and the job is taken after all. */
 const UNSERVED_MS = 1000;
-
-interface Producer {
-  workerId: string;
-  hasOutput: boolean;
-  ended: boolean;
-  /** When its worker was first seen dead. */
-  lostAtMs: number | undefined;
-}
-
-/** A job that waits to be claimed. */
-interface Wait {
-  queueName: string;
-  sinceMs: number;
-  /** Since when no live worker takes from its queue. */
-  unservedSinceMs: number | undefined;
-}
-
-/** Which queues a stream's jobs wait in, and which stage has the first ones. */
-export interface StreamRoute {
-  queues: Partial<Record<Stage, string>>;
-  firstStage: Stage;
-  /** Recordings in a chat: all are transcribed before its llm job is given out. */
-  recordingCount?: number;
-}
-
-/** The stage whose output the client waits for first. */
-export const mainStage = ({ queues, firstStage }: StreamRoute): Stage =>
-  queues.llm === undefined ? firstStage : 'llm';
 
 export interface WatchOptions {
   log: StreamLog;
@@ -44,149 +14,6 @@ export interface WatchOptions {
   logger: Logger;
   /** In which BullMQ gives the job of a dead worker to another one: lock + stalled interval + 1 s. */
   reclaimMs: number;
-}
-
-/** One stream under watch; the reply tells it of every entry. */
-export class WatchedStream {
-  readonly reader: StreamReader;
-  readonly deadlines: Deadlines;
-  readonly openedAtMs = performance.now();
-  readonly producers = new Map<string, Producer>();
-  /** By stage: what nobody has claimed yet. */
-  readonly waits = new Map<Stage, Wait>();
-  /** When the job whose output the client gets was claimed: not a recording's. */
-  claimedAtMs: number | undefined;
-  /** When the last of its recordings was heard. */
-  heardAtMs: number | undefined;
-  firstEventAtMs: number | undefined;
-  deliveredSeq = 0;
-  /** Sound that was given out and not heard yet: chunks, and since when there is any. */
-  #unheardCount = 0;
-  #listeningSinceMs = 0;
-  #listenedMs = 0;
-  #heardLastAtMs = 0;
-  /** Nothing is to be judged any more: its end was delivered, or was decided here. */
-  ended = false;
-  /** Called once a second: speech streams release phrases that got lost. */
-  onSecond: (() => void) | undefined;
-  tickedAtMs = performance.now();
-
-  readonly #route: StreamRoute;
-  #recordingsLeft: number;
-  #hasPhrases = false;
-
-  constructor(reader: StreamReader, deadlines: Deadlines, route: StreamRoute) {
-    this.reader = reader;
-    this.deadlines = deadlines;
-    this.#route = route;
-    this.#recordingsLeft = route.recordingCount ?? 0;
-    this.#waitFor(route.firstStage);
-  }
-
-  note({ seq, terminal, event }: StreamEntry): void {
-    this.deliveredSeq = seq;
-    if (terminal) this.ended = true;
-    switch (event.type) {
-      case 'job-claim':
-        if (event.producer === 'playback') return; // this process itself
-        this.#noteClaim(event.producer);
-        this.producers.set(event.producer, {
-          workerId: event.workerId,
-          hasOutput: event.lastIndex > 0,
-          ended: false,
-          lostAtMs: undefined,
-        });
-        return;
-      case 'text-delta':
-      case 'text-end':
-      case 'message-delta':
-        this.#noteOutput('chat', event.type === 'text-end');
-        break;
-      case 'phrase-start':
-        this.#noteOutput('chat', false);
-        if (!this.#hasPhrases) this.#waitFor('tts');
-        this.#hasPhrases = true;
-        break;
-      case 'audio-delta':
-      case 'audio-end':
-      case 'phrase-error':
-        this.#noteOutput(`phrase-${event.phraseIndex}`, event.type !== 'audio-delta');
-        break;
-      case 'transcript-delta':
-        this.#noteOutput('transcription', false);
-        break;
-      case 'transcript-end':
-        if (event.partIndex !== undefined) return this.#noteRecording(event.partIndex);
-        this.#noteOutput('transcription', true);
-        break;
-      case 'stream-error':
-        break;
-    }
-    this.firstEventAtMs ??= performance.now();
-  }
-
-  /** Sound goes to a listener, who may take as long as it lasts. */
-  givenOut(): void {
-    if (this.#unheardCount === 0) this.#listeningSinceMs = performance.now();
-    this.#unheardCount += 1;
-  }
-
-  /** He has taken one of them. */
-  heard(): void {
-    this.#unheardCount -= 1;
-    if (this.#unheardCount > 0) return;
-    this.#heardLastAtMs = performance.now();
-    this.#listenedMs += this.#heardLastAtMs - this.#listeningSinceMs;
-  }
-
-  /** For how long the answer was held back by its listener. */
-  listenedMs(nowMs: number): number {
-    const running = this.#unheardCount > 0 ? nowMs - this.#listeningSinceMs : 0;
-    return this.#listenedMs + running;
-  }
-
-  /** Since when nothing was produced although nobody listened; undefined while somebody does. */
-  get idleSinceMs(): number | undefined {
-    if (this.#unheardCount > 0) return undefined;
-    return Math.max(this.reader.producedAtMs, this.#heardLastAtMs);
-  }
-
-  /** Entries wait for a slow client: what its producers did since is not known here. */
-  get hasUndelivered(): boolean {
-    return this.reader.producedSeq > this.deliveredSeq;
-  }
-
-  /** Its recordings are not all heard yet: they have deadlines of their own, in their worker. */
-  get isListening(): boolean {
-    return this.#recordingsLeft > 0;
-  }
-
-  #waitFor(stage: Stage): void {
-    const queueName = this.#route.queues[stage];
-    if (queueName === undefined) return;
-    this.waits.set(stage, { queueName, sinceMs: performance.now(), unservedSinceMs: undefined });
-  }
-
-  #noteClaim(producer: string): void {
-    const stage = stageOf(producer);
-    this.waits.delete(stage);
-    if (stage === mainStage(this.#route)) this.claimedAtMs ??= performance.now();
-  }
-
-  #noteRecording(partIndex: number): void {
-    this.#noteOutput(`transcription-${partIndex}`, true);
-    this.#recordingsLeft -= 1;
-    if (this.#recordingsLeft > 0) return;
-    this.heardAtMs = performance.now();
-    this.#waitFor('llm');
-  }
-
-  #noteOutput(name: string, ended: boolean): void {
-    const producer = this.producers.get(name);
-    if (!producer) return;
-    producer.hasOutput = true;
-    producer.ended ||= ended;
-  }
 }
 
 /** Ends streams that nobody works on any more, or not in time. One timer for all streams. */
@@ -295,15 +122,10 @@ export class StreamWatch {
   }
 }
 
-const stageOf = (producer: string): Stage => {
-  if (producer.startsWith('phrase-')) return 'tts';
-  return producer.startsWith('transcription') ? 'stt' : 'llm';
-};
-
 /** The deadline that has passed. Idle and total count what was produced, not what was delivered. */
 function overdue(stream: WatchedStream, nowMs: number): VoiceError | undefined {
   const { deadlines, claimedAtMs, firstEventAtMs, idleSinceMs, openedAtMs, waits } = stream;
-  if (nowMs - openedAtMs - stream.listenedMs(nowMs) > deadlines.totalMs)
+  if (nowMs - openedAtMs - stream.listening.totalMs(nowMs) > deadlines.totalMs)
     return new VoiceError('stream_timeout');
   if (stream.hasUndelivered) return undefined;
   if ([...waits.values()].some(({ sinceMs }) => nowMs - sinceMs > deadlines.queueMs)) {

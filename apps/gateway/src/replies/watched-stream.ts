@@ -1,0 +1,182 @@
+import type { Deadlines, Stage } from '@antiphon/shared/jobs/job-catalog';
+import type { StreamEntry, StreamEvent } from '@antiphon/shared/streams/stream-event';
+import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
+
+interface Producer {
+  workerId: string;
+  hasOutput: boolean;
+  ended: boolean;
+  /** When its worker was first seen dead. */
+  lostAtMs: number | undefined;
+}
+
+/** A job that waits to be claimed. */
+interface Wait {
+  queueName: string;
+  sinceMs: number;
+  /** Since when no live worker takes from its queue. */
+  unservedSinceMs: number | undefined;
+}
+
+/** Which queues a stream's jobs wait in, and which stage has the first ones. */
+export interface StreamRoute {
+  queues: Partial<Record<Stage, string>>;
+  firstStage: Stage;
+  /** Recordings in a chat: all are transcribed before its llm job is given out. */
+  recordingCount?: number;
+}
+
+/** The stage whose output the client waits for first. */
+export const mainStage = ({ queues, firstStage }: StreamRoute): Stage =>
+  queues.llm === undefined ? firstStage : 'llm';
+
+type ClaimEvent = Extract<StreamEvent, { type: 'job-claim' }>;
+
+/** After these their producer writes nothing more. */
+const ENDS = new Set(['text-end', 'audio-end', 'phrase-error', 'transcript-end']);
+
+/** Whose output an event is. */
+function producerOf(event: StreamEvent): string | undefined {
+  switch (event.type) {
+    case 'text-delta':
+    case 'text-end':
+    case 'message-delta':
+    case 'phrase-start':
+      return 'chat';
+    case 'audio-delta':
+    case 'audio-end':
+    case 'phrase-error':
+      return `phrase-${event.phraseIndex}`;
+    case 'transcript-delta':
+      return 'transcription';
+    case 'transcript-end':
+      return event.partIndex === undefined ? 'transcription' : `transcription-${event.partIndex}`;
+    default:
+      return undefined;
+  }
+}
+
+const stageOf = (producer: string): Stage => {
+  if (producer.startsWith('phrase-')) return 'tts';
+  return producer.startsWith('transcription') ? 'stt' : 'llm';
+};
+
+/** For how long an answer was held back by its listener, who may take as long as its sound lasts. */
+class ListeningTime {
+  /** When the last sound was heard. */
+  lastAtMs = 0;
+  #unheardCount = 0;
+  #sinceMs = 0;
+  #totalMs = 0;
+
+  get runs(): boolean {
+    return this.#unheardCount > 0;
+  }
+
+  /** A chunk was given out to be heard. */
+  begin(): void {
+    if (this.#unheardCount === 0) this.#sinceMs = performance.now();
+    this.#unheardCount += 1;
+  }
+
+  /** One of them was taken. */
+  end(): void {
+    this.#unheardCount -= 1;
+    if (this.#unheardCount > 0) return;
+    this.lastAtMs = performance.now();
+    this.#totalMs += this.lastAtMs - this.#sinceMs;
+  }
+
+  totalMs(nowMs: number): number {
+    return this.#totalMs + (this.runs ? nowMs - this.#sinceMs : 0);
+  }
+}
+
+/** One stream under watch; the reply tells it of every entry. */
+export class WatchedStream {
+  readonly reader: StreamReader;
+  readonly deadlines: Deadlines;
+  readonly openedAtMs = performance.now();
+  readonly producers = new Map<string, Producer>();
+  /** By stage: what nobody has claimed yet. */
+  readonly waits = new Map<Stage, Wait>();
+  /** When the job whose output the client gets was claimed: not a recording's. */
+  claimedAtMs: number | undefined;
+  /** When the last of its recordings was heard. */
+  heardAtMs: number | undefined;
+  firstEventAtMs: number | undefined;
+  deliveredSeq = 0;
+  readonly listening = new ListeningTime();
+  /** Nothing is to be judged any more: its end was delivered, or was decided here. */
+  ended = false;
+  /** Called once a second: speech streams release phrases that got lost. */
+  onSecond: (() => void) | undefined;
+  tickedAtMs = performance.now();
+
+  readonly #route: StreamRoute;
+  #recordingsLeft: number;
+
+  constructor(reader: StreamReader, deadlines: Deadlines, route: StreamRoute) {
+    this.reader = reader;
+    this.deadlines = deadlines;
+    this.#route = route;
+    this.#recordingsLeft = route.recordingCount ?? 0;
+    this.#waitFor(route.firstStage);
+  }
+
+  note({ seq, terminal, event }: StreamEntry): void {
+    this.deliveredSeq = seq;
+    if (terminal) this.ended = true;
+    if (event.type === 'job-claim') return this.#noteClaim(event);
+    const isRecording = event.type === 'transcript-end' && event.partIndex !== undefined;
+    this.#noteOutput(event);
+    if (isRecording) this.#noteRecording();
+    else this.firstEventAtMs ??= performance.now();
+    if (event.type === 'phrase-start' && event.phraseIndex === 0) this.#waitFor('tts');
+  }
+
+  /** Since when nothing was produced although no listener held it back; undefined while one does. */
+  get idleSinceMs(): number | undefined {
+    const { runs, lastAtMs } = this.listening;
+    return runs ? undefined : Math.max(this.reader.producedAtMs, lastAtMs);
+  }
+
+  /** Entries wait for a slow client: what its producers did since is not known here. */
+  get hasUndelivered(): boolean {
+    return this.reader.producedSeq > this.deliveredSeq;
+  }
+
+  /** Its recordings are not all heard yet: they have deadlines of their own, in their worker. */
+  get isListening(): boolean {
+    return this.#recordingsLeft > 0;
+  }
+
+  #waitFor(stage: Stage): void {
+    const queueName = this.#route.queues[stage];
+    if (queueName === undefined) return;
+    this.waits.set(stage, { queueName, sinceMs: performance.now(), unservedSinceMs: undefined });
+  }
+
+  #noteClaim({ producer, workerId, lastIndex }: ClaimEvent): void {
+    if (producer === 'playback') return; // this process itself
+    const stage = stageOf(producer);
+    this.waits.delete(stage);
+    if (stage === mainStage(this.#route)) this.claimedAtMs ??= performance.now();
+    const hasOutput = lastIndex > 0;
+    this.producers.set(producer, { workerId, hasOutput, ended: false, lostAtMs: undefined });
+  }
+
+  #noteRecording(): void {
+    this.#recordingsLeft -= 1;
+    if (this.#recordingsLeft > 0) return;
+    this.heardAtMs = performance.now();
+    this.#waitFor('llm');
+  }
+
+  #noteOutput(event: StreamEvent): void {
+    const producer = this.producers.get(producerOf(event) ?? '');
+    if (!producer) return;
+    producer.hasOutput = true;
+    producer.ended ||= ENDS.has(event.type);
+  }
+}
