@@ -37,6 +37,9 @@ const schema = z
     ON_PHRASE_ERROR: z.enum(['skip', 'fail']).default('skip'),
     STRIP_MARKDOWN: flag(),
     AUDIO_ID_TTL_MS: milliseconds(3_600_000),
+    /** A name of `audioPlayers`. */
+    AUDIO_PLAYER: z.string().default('none'),
+    SYSTEM_PROMPT: z.string().optional(),
     DEFAULT_CHAT_MODEL: z.string().optional(),
     DEFAULT_SPEECH_MODEL: z.string().optional(),
     DEFAULT_TRANSCRIPTION_MODEL: z.string().optional(),
@@ -71,7 +74,10 @@ const schema = z
 
 export type GatewayConfig = z.output<typeof schema>;
 
-export const readConfig = (): GatewayConfig => parseConfig(process.env);
+/** For the chosen player, which parses its own variables. */
+export const environment = process.env;
+
+export const readConfig = (): GatewayConfig => parseConfig(environment);
 
 export const parseConfig = (environment: NodeJS.ProcessEnv): GatewayConfig =>
   loadConfig(schema, environment);

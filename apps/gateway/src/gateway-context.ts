@@ -1,6 +1,7 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { JobProducer } from '@antiphon/shared/queue/job-producer';
 import type { Logger } from '@antiphon/shared/runtime/logger';
+import type { AudioPlayer } from '@antiphon/shared/services/audio-player';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import type { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
 import type { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
@@ -25,6 +26,8 @@ export interface GatewayContext {
   blobs: BlobStore;
   transcripts: TranscriptStore;
   spokenAnswers: SpokenAnswerStore;
+  /** Where the voice assistant's answers are heard. */
+  player: AudioPlayer;
   logger: Logger;
   /** Whether Redis answers. */
   redisReady: () => boolean;

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { warmAudioEncoders } from '@antiphon/shared/audio/create-audio-encoder';
+import { audioPlayers } from '@antiphon/shared/players/index';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { checkRedis, openRedis, whenReady } from '@antiphon/shared/queue/redis';
+import { createEngine } from '@antiphon/shared/queue/stage-worker';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { type RunningProcess, runProcess } from '@antiphon/shared/runtime/run-process';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
@@ -13,7 +15,7 @@ import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { createApp } from './app.ts';
-import { readConfig } from './config.ts';
+import { environment, readConfig } from './config.ts';
 import { GatewayLease } from './gateway-lease.ts';
 import { listen } from './http-server.ts';
 import { WorkerDirectory } from './models/worker-directory.ts';
@@ -24,6 +26,12 @@ const BLOB_AGE_MS = 3_600_000;
 async function start(): Promise<RunningProcess> {
   const config = readConfig();
   const logger = createLogger('gateway', config.LOG_LEVEL);
+  const { service: player } = await createEngine(
+    audioPlayers,
+    { name: config.AUDIO_PLAYER, variable: 'AUDIO_PLAYER' },
+    environment,
+    { CONCURRENCY: 1, logger },
+  );
   const streamUrl = config.STREAM_REDIS_URL ?? config.REDIS_URL;
   await checkRedis(config.REDIS_URL, 'REDIS_URL');
   if (streamUrl !== config.REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
@@ -78,7 +86,7 @@ async function start(): Promise<RunningProcess> {
       spokenAnswers,
       logger,
     },
-    tenantStreams,
+    ...{ tenantStreams, player },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
   });
@@ -90,6 +98,7 @@ async function start(): Promise<RunningProcess> {
     async close() {
       accepting = false;
       await server.drain(watch, config.SHUTDOWN_DRAIN_MS);
+      await player.close();
       clearInterval(sweeper);
       directory.close();
       watch.close();

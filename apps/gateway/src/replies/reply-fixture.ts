@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
+import { none } from '@antiphon/shared/players/none';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
@@ -61,6 +62,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
   const blobs = await openDiskBlobStore(join(tmpdir(), 'antiphon-test-blobs'));
   const transcripts = new TranscriptStore(redis);
   const spokenAnswers = new SpokenAnswerStore(redis);
+  const player = await none.createFrom({}, { concurrency: 1, warn: onError });
   const context: GatewayContext = {
     ...{
       gatewayId: 'g1',
@@ -75,7 +77,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
       spokenAnswers,
       logger,
     },
-    tenantStreams,
+    ...{ tenantStreams, player },
     redisReady: () => redis.status === 'ready',
     accepting: () => true,
   };

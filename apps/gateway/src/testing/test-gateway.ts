@@ -2,9 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { none } from '@antiphon/shared/players/none';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
+import type { AudioPlayer } from '@antiphon/shared/services/audio-player';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
 import { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
 import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
@@ -37,18 +39,27 @@ export interface TestGateway {
   close(): Promise<void>;
 }
 
+export interface TestGatewayOptions {
+  /** Heard by nobody unless told. */
+  player?: AudioPlayer;
+}
+
 const onError = () => undefined; // a test that stops Redis sees its connections break
 
 /** The gateway as `main.ts` composes it, in this process, on a free port. */
 export async function openTestGateway(
   redisUrl: string,
   environment: NodeJS.ProcessEnv = {},
+  { player }: TestGatewayOptions = {},
 ): Promise<TestGateway> {
   const dataDirectory = await mkdtemp(join(tmpdir(), 'antiphon-gateway-'));
   let accepting = true;
   const { context, redis, close } = await openContext(
     parseConfig({ REDIS_URL: redisUrl, DATA_DIR: dataDirectory, ...environment }),
-    () => accepting,
+    {
+      accepting: () => accepting,
+      player: player ?? (await none.createFrom({}, { concurrency: 1, warn: onError })),
+    },
   );
   const app = createApp(context);
   const server = await listen(app, { port: 0, host: '127.0.0.1' });
@@ -66,13 +77,17 @@ export async function openTestGateway(
     },
     async close() {
       await server.drain(context.watch, 0);
+      await context.player.close();
       await close();
       await rm(dataDirectory, { recursive: true, force: true });
     },
   };
 }
 
-async function openContext(config: GatewayConfig, accepting: () => boolean) {
+async function openContext(
+  config: GatewayConfig,
+  { accepting, player }: Pick<GatewayContext, 'accepting' | 'player'>,
+) {
   const logger = createLogger('gateway', 'silent');
   const [queueRedis, streamRedis] = [0, 1].map(() =>
     openRedis(config.REDIS_URL, { role: 'command', onError }),
@@ -118,7 +133,7 @@ async function openContext(config: GatewayConfig, accepting: () => boolean) {
       logger,
       accepting,
     },
-    tenantStreams,
+    ...{ tenantStreams, player },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
   };
   const close = async () => {
