@@ -20,7 +20,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WorkerDirectory } from '../models/worker-directory.ts';
 import { StreamWatch } from './stream-watch.ts';
 import { type StreamRoute, WatchedStream } from './watched-stream.ts';
-import { type StreamRoute, WatchedStream } from './watched-stream.ts';
 
 const RECLAIM_MS = 400;
 const FOREVER: Deadlines = {
