@@ -1,6 +1,10 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 
+// oxlint-disable-next-line node/no-process-env -- only tests run this
+const { PATH, HOME } = process.env;
+const surroundings = { PATH, HOME };
+
 export const MAIN = new URL('../main.ts', import.meta.url).pathname;
 
 /** Standard input stays open. */
@@ -38,8 +42,7 @@ export function startCli(
   const child = spawn(path, [...before, ...args], {
     cwd: directory ?? process.cwd(),
     env: {
-      PATH: process.env['PATH'],
-      HOME: process.env['HOME'],
+      ...surroundings,
       AUDIO_PLAYER: 'none',
       ...environment,
     },
