@@ -86,9 +86,13 @@ async function startWorker<Kind extends JobKind>(
 
 const common = { version: 1 as const, tenantId: 'default', gatewayId: GATEWAY_ID, model: 'm' };
 
+const chatJob = (streamId: string) => ({
+  ...{ ...common, streamId, stream: true, choiceCount: 1, requestJson: '{}' },
+});
+
 /** A chat job with so many recordings. */
 function enqueue(streamId: string, recordings: number): Promise<void> {
-  const data = { ...common, streamId, stream: true, choiceCount: 1, requestJson: '{}' };
+  const data = chatJob(streamId);
   return jobs.enqueueAfter(
     { queueName: chatQueue, jobId: streamId, data },
     Array.from({ length: recordings }, (_, partIndex) => ({
@@ -287,6 +291,37 @@ describe('Redis', () => {
       await redis.config('SET', 'maxmemory', '0');
     }
     expect(await jobKeys('sfull')).toEqual([]);
+  });
+
+  it('that forgot all scripts takes the next flow, and one after a flow that it refused', async () => {
+    await startWorker('transcription', listened);
+    await startWorker('chat', answered);
+    const spoken = async () => {
+      const streamId = await ask(2);
+      await until(async () => (await statusOf(streamId)) === 'done');
+    };
+    await spoken();
+    await redis.script('FLUSH');
+    await spoken();
+    // Some are known again, since a job that is enqueued alone brings its script.
+    await redis.script('FLUSH');
+    await jobs.enqueue('llm-other', 'chat', chatJob('sother'), { jobId: 'sother' });
+    await spoken();
+    await redis.script('FLUSH');
+    await redis.config('SET', 'maxmemory', '1');
+    await expect(enqueue('srefused', 2)).rejects.toMatchObject({ code: 'storage_full' });
+    await redis.config('SET', 'maxmemory', '0');
+    await spoken();
+  });
+
+  it('that takes the chat job and not its transcriptions keeps none', async () => {
+    await redis.set(`bull:${listenQueue}:wait`, 'no list');
+    const failed = { code: 'queue_unavailable' };
+    await expect(enqueue('shalf', 2)).rejects.toMatchObject(failed);
+    await until(async () => (await redis.exists(`bull:${chatQueue}:shalf`)) === 0);
+    for (const list of ['wait', 'waiting-children']) {
+      expect(await redis.exists(`bull:${chatQueue}:${list}`)).toBe(0);
+    }
   });
 
   it('that does not answer, or is away: queue_unavailable within the time of a command', async () => {

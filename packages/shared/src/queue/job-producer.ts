@@ -2,6 +2,7 @@ import { FlowProducer, type JobsOptions, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { JOB_CATALOG, type JobData, type JobKind } from '../jobs/job-catalog.ts';
 import { throwStoreFault } from '../storage/store-fault.ts';
+import { createFlowBackend } from './flow-backend.ts';
 
 /** Larger things go by reference into the blob store (25 MB in job data took 312 ms per add). */
 export const MAX_JOB_BYTES = 262_144;
@@ -50,8 +51,8 @@ export class JobProducer {
 
   /**
    * A chat job that is given to a worker only when all the transcriptions it needs are done. All
-   * are enqueued or none. One that fails for good fails the chat job, whose handler never runs.
-   * Throws as `enqueue` does.
+   * are enqueued, or none is kept. One that fails for good fails the chat job, whose handler never
+   * runs. Throws as `enqueue` does.
    */
   async enqueueAfter(
     parent: QueuedJob<'chat'>,
@@ -75,7 +76,11 @@ export class JobProducer {
           return { ...rest, opts: { ...opts, failParentOnFailure: true } };
         }),
       })
-      .catch(throwStoreFault);
+      .catch((cause: unknown) => {
+        // Not awaited: where Redis does not answer, the client is to hear it first.
+        void this.discard(parent.queueName, parent.jobId);
+        throwStoreFault(cause);
+      });
   }
 
   /**
@@ -108,7 +113,10 @@ export class JobProducer {
 
   #flow(): FlowProducer {
     if (!this.#flows) {
-      this.#flows = new FlowProducer({ connection: this.#redis, skipVersionCheck: true });
+      this.#flows = new FlowProducer(
+        { connection: this.#redis, skipVersionCheck: true },
+        createFlowBackend(this.#redis),
+      );
       this.#flows.on('error', this.#onError);
     }
     return this.#flows;
