@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -9,10 +9,14 @@ import { until } from './until.ts';
 /** Hz, of the loudspeaker: sound at another rate is resampled on its way. */
 export const SPEAKER_RATE_HZ = 24_000;
 
-/** A microphone at the loudspeaker. */
+/**
+ * A microphone at the loudspeaker. While one listens, the null sink works in small steps: without,
+ * it takes up to 2 s in advance, and the end of a playback is that late.
+ */
 export interface Microphone {
-  /** All it has heard so far, silence included: s16 mono at `SPEAKER_RATE_HZ`. */
+  /** All it has heard since `forget`, silence included: s16 mono at `SPEAKER_RATE_HZ`. */
   samples(): Int16Array;
+  forget(): void;
   close(): Promise<void>;
 }
 
@@ -77,6 +81,9 @@ async function listen(environment: NodeJS.ProcessEnv): Promise<Microphone> {
       const bytes = Uint8Array.from(Buffer.concat(pieces));
       return new Int16Array(bytes.buffer, 0, bytes.byteLength >> 1);
     },
+    forget() {
+      pieces.length = 0;
+    },
     close: () => end(recorder),
   };
 }
@@ -94,4 +101,11 @@ async function end(child: ChildProcess): Promise<void> {
   const closed = once(child, 'close');
   child.kill('SIGKILL');
   await closed;
+}
+
+/** False where a desktop has another sound server, which nobody replaces for a test. */
+export function hasPulseAudio(): boolean {
+  return ['pulseaudio', 'aplay'].every(
+    (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).error === undefined,
+  );
 }
