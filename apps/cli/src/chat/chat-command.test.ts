@@ -13,7 +13,7 @@ const PHRASES = [
   { transcript: 'Grüße, hier ist der Code: ', content: '```ts\nconst 数 = 1;\n```\n' },
   { transcript: 'Fertig 🎉.' },
 ];
-const SHOWN = 'Grüße, hier ist der Code: ```ts\nconst 数 = 1;\n```\nFertig 🎉.';
+const SHOWN = 'Grüße, hier ist der Code: \n```ts\nconst 数 = 1;\n```\nFertig 🎉.';
 const SPOKEN = samplesOf(Buffer.concat(PHRASES.map(({ transcript }) => spokenPcm(transcript))));
 const REFUSAL = {
   error: {
