@@ -17,7 +17,7 @@ const STALL_MS = 5000;
 
 /**
  * One program that plays one stream. Mixing is the sound server's work. The pace is kept by the
- * clock: Node's pipe to a child alone takes more than 4 s of sound, and ffplay empties it at once.
+ * clock: Node's pipe to a child alone takes 2.5 s of sound, and ffplay empties it at once.
  */
 export class SpeakerPlayback implements Playback {
   readonly #options: PlayerChildOptions;
