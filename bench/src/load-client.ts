@@ -2,17 +2,15 @@
  * The load client: runs one load plan at a time against a target and reports times. A process of
  * its own; takes its orders from its parent and ends with it.
  */
-import { Agent, request as httpRequest } from 'node:http';
-import type { IncomingMessage } from 'node:http';
+import { Agent } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { monotonicMs } from './clock.ts';
 import type { LoadOrder, LoadPlan, LoadReply, LoadResult, LoadTarget } from './load-plan.ts';
+import { post } from './post.ts';
 import { BrokenStreamError, TokenReader } from './token-reader.ts';
 import { chatRequestBody } from './token-script.ts';
 import type { TokenScript } from './token-script.ts';
 
-/** A stream that shows no byte for this long is a fault of the side under test, not of the bench. */
-const SILENCE_MS = 30_000;
 const MAX_LATENCY_SAMPLES = 200_000;
 
 /**
@@ -58,42 +56,11 @@ class Tally {
   }
 }
 
-function post(target: LoadTarget, body: string): Promise<IncomingMessage> {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  const request = httpRequest({
-    agent,
-    host: '127.0.0.1',
-    port: target.port,
-    method: 'POST',
-    path: '/v1/chat/completions',
-    timeout: SILENCE_MS,
-    headers: {
-      'content-type': 'application/json',
-      'content-length': Buffer.byteLength(body),
-      ...target.headers,
-    },
-  });
-  request.once('response', resolve);
-  request.once('error', reject);
-  request.once('timeout', () => {
-    request.destroy(new BrokenStreamError(`Nothing came for ${SILENCE_MS} ms`));
-  });
-  request.end(body);
-  return promise;
-}
-
-async function refuse(response: IncomingMessage): Promise<never> {
-  let body = '';
-  for await (const part of response) body += String(part);
-  throw new BrokenStreamError(`HTTP ${response.statusCode}: ${body.slice(0, 500)}`);
-}
-
 /** Runs one stream to its end; `tally` is told of its tokens if it counts. */
 async function runStream(target: LoadTarget, script: TokenScript, tally?: Tally): Promise<void> {
   const body = chatRequestBody(script);
   const sentMs = monotonicMs();
-  const response = await post(target, body);
-  if (response.statusCode !== 200) await refuse(response);
+  const response = await post({ agent, ...target, path: '/v1/chat/completions', body });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   let nowMs = 0;
   let lastMs = 0;

@@ -2,21 +2,12 @@ import type { Aim } from './cases.ts';
 import type { CaseResult, Figures, Round } from './rounds.ts';
 import type { SideName } from './sides.ts';
 import { median } from './statistics.ts';
+import { coreShares, markdownTable, ms, rate, times } from './tables.ts';
 import { addedFirstTokenMs, verdictOf } from './verdict.ts';
+import { voiceSection } from './voice-report.ts';
+import type { VoiceCaseResult } from './voice-rounds.ts';
 
 const SIDES: readonly SideName[] = ['direct', 'antiphon', 'portkey'];
-
-function ms(value: number): string {
-  return `${value.toFixed(value < 10 ? 2 : 1)} ms`;
-}
-
-function rate(value: number): string {
-  return `${Math.round(value).toLocaleString('en-US')}/s`;
-}
-
-function times(value: number): string {
-  return value.toFixed(2);
-}
 
 function aimText(aim: Aim): string {
   if (aim.of === 'added') return `<= ${aim.atMostMs} ms added`;
@@ -55,24 +46,6 @@ export function summaryRow(result: CaseResult): string[] {
   ];
 }
 
-/** A table for the terminal. */
-export function plainTable(rows: string[][]): string {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}
-
-export function markdownTable(rows: string[][]): string {
-  const line = (cells: string[]): string => `| ${cells.join(' | ')} |`;
-  return [line(rows[0]!), line(rows[0]!.map(() => '---')), ...rows.slice(1).map(line)].join('\n');
-}
-
 const ROUND_HEAD = [
   'round',
   'side',
@@ -90,7 +63,6 @@ const ROUND_HEAD = [
 
 function roundRow(round: Round, number: number, side: SideName, figures: Figures): string[] {
   const added = addedFirstTokenMs(round, side);
-  const cores = Object.entries(figures.cores).map(([name, share]) => `${name} ${times(share)}`);
   return [
     String(number),
     side,
@@ -103,7 +75,7 @@ function roundRow(round: Round, number: number, side: SideName, figures: Figures
     String(figures.streams),
     Number.isNaN(figures.tokensPerSecond) ? '-' : rate(figures.tokensPerSecond),
     side === 'direct' ? '-' : `${figures.cpuMicrosecondsPerToken.toFixed(0)} us`,
-    cores.join(', ') || '-',
+    coreShares(figures.cores),
   ];
 }
 
@@ -143,7 +115,11 @@ otherwise there would be no figures. Upstream, client and gateways share the mac
 - Portkey 1.15.2 holds the first frame of every stream for 25 ms (a timer in its own code).`;
 
 /** The text of \`bench/results.md\`. */
-export function resultsMarkdown(run: RunDescription, results: CaseResult[]): string {
+export function resultsMarkdown(
+  run: RunDescription,
+  results: CaseResult[],
+  voices: VoiceCaseResult[],
+): string {
   const details = results.map(
     (result) =>
       `## ${result.benchCase.title} (\`${result.benchCase.name}\`)\n\n${markdownTable(roundRows(result))}\n`,
@@ -157,5 +133,6 @@ export function resultsMarkdown(run: RunDescription, results: CaseResult[]): str
     markdownTable([SUMMARY_HEAD, ...results.map(summaryRow)]),
     `\n${HOW_TO_READ}\n`,
     ...details,
+    voiceSection(voices),
   ].join('\n');
 }

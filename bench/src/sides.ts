@@ -105,8 +105,23 @@ function startApp(
   });
 }
 
-/** A gateway, an llm-worker and a Redis of their own, each a process. Log and fence are always on. */
-export async function startAntiphon(options: StartOptions): Promise<Side> {
+/** The workers of a side: the folder of the app, what it announces, and its own variables. */
+const WORKERS = {
+  llm: { app: 'llm-worker', env: { AI_SERVICE: 'openai', LLM_OPENAI_MODELS: 'bench' } },
+  tts: {
+    app: 'tts-worker',
+    env: { TTS_SERVICE: 'openai', TTS_OPENAI_MODELS: 'bench-voice', TTS_OPENAI_VOICES: 'bench' },
+  },
+};
+
+/**
+ * A gateway, one worker for each of `stages`, and a Redis of their own, each a process. Log and
+ * fence are always on.
+ */
+export async function startAntiphon(
+  options: StartOptions,
+  stages: readonly (keyof typeof WORKERS)[] = ['llm'],
+): Promise<Side> {
   const redisPort = await freePort();
   const port = await freePort();
   const redis = startRedis(redisPort, join(options.scratchFolder, 'redis'));
@@ -116,19 +131,15 @@ export async function startAntiphon(options: StartOptions): Promise<Side> {
     await listening(redis, redisPort);
     programs.push(
       startApp('gateway', { REDIS_URL, PORT: String(port), HOST: '127.0.0.1' }, options),
-      startApp(
-        'llm-worker',
-        {
-          REDIS_URL,
-          HEALTH_PORT: '0',
-          AI_SERVICE: 'openai',
-          OPENAI_BASE_URL: `http://127.0.0.1:${options.upstreamPort}/v1`,
-          LLM_OPENAI_MODELS: 'bench',
-        },
-        options,
-      ),
+      ...stages.map((stage) => {
+        const { app, env } = WORKERS[stage];
+        const OPENAI_BASE_URL = `http://127.0.0.1:${options.upstreamPort}/v1`;
+        return startApp(app, { REDIS_URL, HEALTH_PORT: '0', OPENAI_BASE_URL, ...env }, options);
+      }),
     );
-    await ready(programs, `http://127.0.0.1:${port}/v1/models`, '"bench"');
+    const url = `http://127.0.0.1:${port}/v1/models`;
+    await ready(programs, url, '"bench"');
+    if (stages.includes('tts')) await ready(programs, url, '"bench-voice"');
   } catch (error) {
     await stopSide({ programs });
     throw error;

@@ -29,5 +29,10 @@ export function scriptOf(requestBody: string): TokenScript | undefined {
 
 /** One token as an SSE frame: its index and, in microseconds, when it was sent. */
 export function tokenFrame(index: number, sentMs: number): string {
-  return `${CHUNK_HEAD}{"content":"${index}@${Math.round(sentMs * 1e3)} "}${CHUNK_TAIL}`;
+  return contentFrame(`${index}@${Math.round(sentMs * 1e3)} `);
+}
+
+/** A piece of text as an SSE frame; without anything that JSON escapes. */
+export function contentFrame(content: string): string {
+  return `${CHUNK_HEAD}{"content":"${content}"}${CHUNK_TAIL}`;
 }
