@@ -39,7 +39,10 @@ export type StreamEvent =
   | { type: 'transcript-end'; language: string; durationSeconds: number; partIndex?: number }
   /** All sound was heard at the gateway's loudspeaker, or is in its file. */
   | { type: 'playback-end' }
-  /** The stream ended badly or was stopped (`stream_cancelled`). */
+  /**
+   * The stream ended badly or was stopped (`stream_cancelled`). Before the end only where the gateway
+   * plays: the text broke off, and what is cut of it is still spoken.
+   */
   | { type: 'stream-error'; error: SerializedVoiceError };
 
 export type StreamEventType = StreamEvent['type'];

@@ -250,13 +250,13 @@ describe('a spoken answer', () => {
     event: { type: 'phrase-start' as const, phraseIndex, text: `p${phraseIndex}`, before: '' },
     options: { phrase: { phraseIndex, body: { text: `p${phraseIndex}` } } },
   });
-  async function openAnswer(phraseCount: number) {
+  async function openAnswer(phraseCount: number, options: Partial<StreamOpening> = {}) {
     const ahead = { parallelPhrases: 9, aheadSamples: 1e6, speech };
-    const streamId = await log.open({ ...opening, ...ahead });
+    const streamId = await log.open({ ...opening, ...ahead, ...options });
     const chat = log.producer(streamId, 'chat', await log.claim(streamId, 'chat', 'w'));
     for (let index = 0; index < phraseCount; index += 1) {
-      const { event, options } = cut(index);
-      await chat.append(event, options);
+      const phrase = cut(index);
+      await chat.append(phrase.event, phrase.options);
     }
     return { streamId, chat };
   }
@@ -312,6 +312,31 @@ describe('a spoken answer', () => {
     expect(await log.state(streamId)).toMatchObject({ status: 'open' });
     await playback.append({ type: 'playback-end' }, { ends: 'stream' });
     expect(await log.state(streamId)).toMatchObject({ status: 'done' });
+  });
+
+  it('that plays here and breaks off tells so at once, and ends when it was heard', async () => {
+    const { streamId } = await openAnswer(1, { playback: true });
+    await speakPhrase(streamId, 0);
+    const error = new VoiceError('upstream_protocol');
+    for (const again of [error, new VoiceError('stream_interrupted')]) {
+      expect(await log.finish(streamId, again, { afterPhrases: true })).toBe('open');
+    }
+    const told = { type: 'stream-error', error: { code: 'upstream_protocol' } };
+    const before = await log.read(streamId, 1, 100);
+    expect(before.entries.at(-1)).toMatchObject({ terminal: false, event: told });
+    const playback = log.producer(streamId, 'playback', await log.claim(streamId, 'playback', 'g'));
+    await playback.append({ type: 'playback-end' }, { ends: 'stream' });
+    const { entries, status } = await log.read(streamId, 1, 100);
+    expect(status).toBe('error');
+    expect(entries.at(-1)).toMatchObject({ terminal: true, event: told });
+    expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, at) => at + 1));
+    expect(entries.filter(({ terminal }) => terminal)).toHaveLength(1);
+  });
+
+  it('that would play here and breaks off before its first phrase ends at once', async () => {
+    const { streamId } = await openAnswer(0, { playback: true });
+    const error = new VoiceError('upstream_protocol');
+    expect(await log.finish(streamId, error, { afterPhrases: true })).toBe('error');
   });
 
   it('whose text breaks off with nothing left to say ends at once', async () => {
