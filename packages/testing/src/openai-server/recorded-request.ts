@@ -27,6 +27,8 @@ export interface RecordedRequest {
   status: number | undefined;
   /** Tokens of chat or chunks of audio that were written. */
   tokensWritten: number;
+  /** When each of them was handed to the socket. */
+  tokenTimesMs: number[];
   /** Bytes of the answer's body handed to the socket. */
   bytesWritten: number;
 }
@@ -51,6 +53,7 @@ export async function recordRequest(message: IncomingMessage): Promise<RecordedR
     closedAtMs: undefined,
     status: undefined,
     tokensWritten: 0,
+    tokenTimesMs: [],
     bytesWritten: 0,
   };
 }

@@ -54,6 +54,7 @@ export class Reply {
   async token(bytes: Uint8Array): Promise<void> {
     await this.wait(this.script.tokenDelayMs);
     await this.#failIfScripted();
+    this.request.tokenTimesMs.push(performance.now());
     await this.write(bytes);
     this.request.tokensWritten += 1;
   }
