@@ -6,6 +6,7 @@ import { apiKey } from './middleware/api-key.ts';
 import { errorReply, unknownRoute } from './middleware/error-reply.ts';
 import { requestId } from './middleware/request-id.ts';
 import { requestLog } from './middleware/request-log.ts';
+import { assistant } from './routes/assistant.ts';
 import { audioSpeech } from './routes/audio-speech.ts';
 import { audioTranscriptions } from './routes/audio-transcriptions.ts';
 import { chatCompletions } from './routes/chat-completions.ts';
@@ -53,12 +54,15 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   const key = apiKey({ keys: config.API_KEYS, publicLists: config.PUBLIC_LISTS });
   app.use('/v1/*', key).use('/api/*', key);
   addStreamRoutes(app, context);
-  app.use('/v1/*', async (_c, next) => {
-    if (!context.accepting())
-      throw new VoiceError('server_shutting_down', { retryAfterSeconds: 1 });
-    await next();
-  });
+  for (const path of ['/v1/*', '/api/*']) {
+    app.use(path, async (_c, next) => {
+      if (!context.accepting())
+        throw new VoiceError('server_shutting_down', { retryAfterSeconds: 1 });
+      await next();
+    });
+  }
   app.post('/v1/chat/completions', chatCompletions(context));
+  app.post('/api/openai', assistant(context));
   app.post('/v1/audio/speech', audioSpeech(context));
   app.post('/v1/audio/transcriptions', audioTranscriptions(context, 'transcribe'));
   app.post('/v1/audio/translations', audioTranscriptions(context, 'translate'));

@@ -5,17 +5,18 @@ import { audioPlayers } from '@antiphon/shared/players/index';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { checkRedis, openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createEngine } from '@antiphon/shared/queue/stage-worker';
-import { createLogger } from '@antiphon/shared/runtime/logger';
+import { type Logger, createLogger } from '@antiphon/shared/runtime/logger';
 import { type RunningProcess, runProcess } from '@antiphon/shared/runtime/run-process';
-import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { type BlobStore, openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
 import { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
 import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
+import type { Redis } from 'ioredis';
 import { createApp } from './app.ts';
-import { environment, readConfig } from './config.ts';
+import { type GatewayConfig, environment, readConfig } from './config.ts';
 import { GatewayLease } from './gateway-lease.ts';
 import { listen } from './http-server.ts';
 import { WorkerDirectory } from './models/worker-directory.ts';
@@ -23,15 +24,34 @@ import { StreamWatch } from './replies/stream-watch.ts';
 
 const BLOB_AGE_MS = 3_600_000;
 
+type OnError = (error: Error) => void;
+
+function openDirectory(redis: Redis, config: GatewayConfig, onError: OnError): WorkerDirectory {
+  const defaults = {
+    llm: config.DEFAULT_CHAT_MODEL,
+    tts: config.DEFAULT_SPEECH_MODEL,
+    stt: config.DEFAULT_TRANSCRIPTION_MODEL,
+  };
+  return new WorkerDirectory(redis, { aliases: config.MODEL_ALIASES, defaults, onError });
+}
+
+/** A process that died left files behind. */
+function sweepBlobs(blobs: BlobStore, onError: OnError): NodeJS.Timeout {
+  const sweeper = setInterval(() => {
+    blobs.sweep(BLOB_AGE_MS).catch(onError);
+  }, BLOB_AGE_MS / 4);
+  return sweeper.unref();
+}
+
+async function openPlayer({ AUDIO_PLAYER: name }: GatewayConfig, logger: Logger) {
+  const chosen = { name, variable: 'AUDIO_PLAYER' };
+  return (await createEngine(audioPlayers, chosen, environment, { CONCURRENCY: 1, logger }))
+    .service;
+}
+
 async function start(): Promise<RunningProcess> {
   const config = readConfig();
   const logger = createLogger('gateway', config.LOG_LEVEL);
-  const { service: player } = await createEngine(
-    audioPlayers,
-    { name: config.AUDIO_PLAYER, variable: 'AUDIO_PLAYER' },
-    environment,
-    { CONCURRENCY: 1, logger },
-  );
   const streamUrl = config.STREAM_REDIS_URL ?? config.REDIS_URL;
   await checkRedis(config.REDIS_URL, 'REDIS_URL');
   if (streamUrl !== config.REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
@@ -43,15 +63,7 @@ async function start(): Promise<RunningProcess> {
   const gatewayId = randomUUID();
   const log = new StreamLog(streamRedis);
   const tenantStreams = new TenantStreams(streamRedis);
-  const directory = new WorkerDirectory(streamRedis, {
-    aliases: config.MODEL_ALIASES,
-    defaults: {
-      llm: config.DEFAULT_CHAT_MODEL,
-      tts: config.DEFAULT_SPEECH_MODEL,
-      stt: config.DEFAULT_TRANSCRIPTION_MODEL,
-    },
-    onError,
-  });
+  const directory = openDirectory(streamRedis, config, onError);
   const reclaimMs = config.LOCK_DURATION_MS + config.STALLED_INTERVAL_MS + 1000;
   const watch = new StreamWatch({ log, directory, logger, reclaimMs });
   const subscriber = new StreamSubscriber(subscriberRedis, log);
@@ -60,6 +72,7 @@ async function start(): Promise<RunningProcess> {
   const transcripts = new TranscriptStore(queueRedis);
   const spokenAnswers = new SpokenAnswerStore(queueRedis);
   const lease = new GatewayLease(streamRedis, gatewayId, onError);
+  const player = await openPlayer(config, logger);
   let accepting = true;
 
   await Promise.all([whenReady(queueRedis), whenReady(streamRedis)]);
@@ -67,26 +80,11 @@ async function start(): Promise<RunningProcess> {
   await subscribeControl(subscriberRedis, ({ type }) => {
     if (type === 'worker-change') void directory.refresh();
   });
-  const sweeper = setInterval(() => {
-    blobs.sweep(BLOB_AGE_MS).catch(onError);
-  }, BLOB_AGE_MS / 4);
-  sweeper.unref();
+  const sweeper = sweepBlobs(blobs, onError);
 
   const app = createApp({
-    ...{
-      gatewayId,
-      config,
-      log,
-      subscriber,
-      jobs,
-      directory,
-      watch,
-      blobs,
-      transcripts,
-      spokenAnswers,
-      logger,
-    },
-    ...{ tenantStreams, player },
+    ...{ gatewayId, config, log, subscriber, jobs, directory, watch },
+    ...{ blobs, transcripts, spokenAnswers, tenantStreams, player, logger },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
   });

@@ -1,5 +1,6 @@
 import { AUDIO_FORMATS, CONTENT_TYPES } from '@antiphon/shared/audio/audio-format';
 import { z } from '@hono/zod-openapi';
+import { assistantRequestSchema } from './assistant-request.ts';
 import { chatRequestSchema } from './chat-request.ts';
 import { jsonTranscriptionSchema } from './json-upload.ts';
 import { speechRequestSchema } from './speech-request.ts';
@@ -126,6 +127,16 @@ export const OPERATIONS: GatewayOperation[] = [
     body: chatRequestSchema,
     example: { messages: [{ role: 'user', content: 'Hello!' }] },
     answers: ['application/json', EVENTS],
+  },
+  {
+    method: 'post',
+    path: '/api/openai',
+    tag: 'chat',
+    summary:
+      'Answers a conversation as plain text while it is written, and speaks it on the server (AUDIO_PLAYER); always streamed, whatever `stream` says',
+    body: assistantRequestSchema,
+    example: { messages: [{ role: 'user', content: 'Hello!' }] },
+    answers: ['text/plain'],
   },
   {
     method: 'post',

@@ -33,6 +33,7 @@ export class ClientConnection {
   /** Aborts when nothing more is to be written, for whichever reason. */
   readonly #halt = new AbortController();
   readonly #writeStallMs: number;
+  #destroyed = false;
 
   constructor(outgoing: ServerResponse, { writeStallMs }: ConnectionOptions) {
     this.#outgoing = outgoing;
@@ -40,7 +41,7 @@ export class ClientConnection {
     const left = new AbortController();
     this.left = left.signal;
     outgoing.once('close', () => {
-      if (!outgoing.writableFinished) left.abort(new ClientLeft());
+      if (!outgoing.writableFinished && !this.#destroyed) left.abort(new ClientLeft());
     });
     left.signal.addEventListener('abort', () => this.#halt.abort(left.signal.reason));
     if (outgoing.destroyed) left.abort(new ClientLeft());
@@ -87,8 +88,10 @@ export class ClientConnection {
     outgoing.once('close', () => clearTimeout(timer));
   }
 
-  /** The one way to say "failed" in the middle of a binary body: never a clean end. */
+  /** The one way to say "failed" in the middle of a body that is no SSE: never a clean end. */
   destroy(): void {
+    this.#halt.abort(new ClientLeft());
+    this.#destroyed = true; // not `left`, which stops the stream: a played one may go on
     this.#outgoing.destroy();
   }
 

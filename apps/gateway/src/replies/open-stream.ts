@@ -3,7 +3,7 @@ import type { Deadlines } from '@antiphon/shared/jobs/job-catalog';
 import { isStorageFull } from '@antiphon/shared/streams/storage-full';
 import { createStreamId } from '@antiphon/shared/streams/stream-key';
 import type { StreamOpening } from '@antiphon/shared/streams/stream-log';
-import type { StreamEntry, StreamEvent } from '@antiphon/shared/streams/stream-event';
+import type { StreamEntry } from '@antiphon/shared/streams/stream-event';
 import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
 import type { GatewayContext } from '../gateway-context.ts';
 import { type ClientConnection, ClientLeft } from './client-connection.ts';
@@ -126,8 +126,8 @@ export async function* readStream({
     const entries = await reader.next();
     if (entries.length === 0) throw new ClientLeft();
     for (const entry of entries) watched.note(entry);
-    const failed = entries.find(({ event }) => event.type === 'stream-error');
-    const told = entries.filter(({ event }) => !isInternal(event));
+    const failed = entries.find(isFailure);
+    const told = entries.filter((entry) => entry.event.type !== 'job-claim' && !isFailure(entry));
     if (told.length > 0) yield told;
     if (failed?.event.type === 'stream-error') throw VoiceError.deserialize(failed.event.error);
     // Not `watched.ended`: the watch sets that when it decides to end a stream, before its error is here.
@@ -135,8 +135,9 @@ export async function* readStream({
   }
 }
 
-const isInternal = (event: StreamEvent): boolean =>
-  event.type === 'job-claim' || event.type === 'stream-error';
+/** Not the text of a played stream that broke off: its sound goes on. */
+const isFailure = ({ event, terminal }: StreamEntry): boolean =>
+  terminal && event.type === 'stream-error';
 
 /** Tells the log what was delivered, seldom: an answer of ordinary length never does. */
 export class DeliveryCount {

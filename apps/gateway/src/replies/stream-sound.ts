@@ -78,7 +78,7 @@ class Listener {
 
   note(event: StreamEvent): void {
     if (event.type === 'phrase-start') this.#cutCount += 1;
-    if (event.type === 'text-end') this.#textEnded = true;
+    if (event.type === 'text-end' || event.type === 'stream-error') this.#textEnded = true;
   }
 
   /** Sound is given out now; call the returned function when it was heard. */

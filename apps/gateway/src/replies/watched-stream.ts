@@ -33,7 +33,7 @@ export const mainStage = ({ queues, firstStage }: StreamRoute): Stage =>
 type ClaimEvent = Extract<StreamEvent, { type: 'job-claim' }>;
 
 /** After these their producer writes nothing more. */
-const ENDS = new Set(['text-end', 'audio-end', 'phrase-error', 'transcript-end']);
+const ENDS = new Set(['text-end', 'stream-error', 'audio-end', 'phrase-error', 'transcript-end']);
 
 /** Whose output an event is. */
 function producerOf(event: StreamEvent): string | undefined {
@@ -42,6 +42,7 @@ function producerOf(event: StreamEvent): string | undefined {
     case 'text-end':
     case 'message-delta':
     case 'phrase-start':
+    case 'stream-error': // its text broke off, where it is played
       return 'chat';
     case 'audio-delta':
     case 'audio-end':

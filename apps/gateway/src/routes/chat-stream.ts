@@ -13,10 +13,10 @@ import { type ChatRecordings, storeChatRecordings } from './chat-recordings.ts';
 import type { SpeechOpening } from './speech-plan.ts';
 import { type StreamRequest, answerByStream, configuredDeadlines } from './stream-route.ts';
 
-/** Who speaks the answer. */
+/** Who speaks the answer; of a silent one only what its job is told. */
 export interface ChatVoice {
-  queueName: string;
-  opening: SpeechOpening;
+  queueName?: string;
+  opening?: SpeechOpening;
   job: NonNullable<ChatJob['audio']>;
 }
 
@@ -112,7 +112,7 @@ function openingOf(
     route: {
       queues: {
         llm: route.worker.queueName,
-        ...(voice ? { tts: voice.queueName } : {}),
+        ...(voice?.queueName === undefined ? {} : { tts: voice.queueName }),
         ...(recordings ? { stt: recordings.queueName } : {}),
       },
       firstStage: recordingCount > 0 ? 'stt' : 'llm',

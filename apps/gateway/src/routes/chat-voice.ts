@@ -9,19 +9,21 @@ export interface AskedVoice {
   voice: string | { id: string } | undefined;
   speed: number;
   instructions: string | undefined;
+  /** Where the request names its voice; `audio.voice` unless told. */
+  param?: string;
 }
 
 /**
  * The engine and voice of a spoken answer: `DEFAULT_SPEECH_MODEL`, else the first live engine.
- * Throws `invalid_value` (param `audio.voice`) and `server_is_overloaded`.
+ * Throws `invalid_value` (with that param) and `server_is_overloaded`.
  */
 export async function chooseChatVoice(
   { directory, gatewayId, config }: GatewayContext,
-  { voice: asked, speed, instructions }: AskedVoice,
+  { voice: asked, speed, instructions, param = 'audio.voice' }: AskedVoice,
   { tenantId, content }: { tenantId: string; content: NonNullable<ChatJob['audio']>['content'] },
 ): Promise<ChatVoice> {
   const { model, worker } = await directory.resolve('tts', undefined);
-  const voice = chooseVoice(worker, asked, 'audio.voice');
+  const voice = chooseVoice(worker, asked, param);
   const { maxPhraseCharacters } = worker;
   return {
     queueName: worker.queueName,

@@ -84,10 +84,9 @@ export async function openTestGateway(
   };
 }
 
-async function openContext(
-  config: GatewayConfig,
-  { accepting, player }: Pick<GatewayContext, 'accepting' | 'player'>,
-) {
+type Given = Pick<GatewayContext, 'accepting' | 'player'>;
+
+async function openContext(config: GatewayConfig, given: Given) {
   const logger = createLogger('gateway', 'silent');
   const [queueRedis, streamRedis] = [0, 1].map(() =>
     openRedis(config.REDIS_URL, { role: 'command', onError }),
@@ -131,9 +130,9 @@ async function openContext(
       transcripts,
       spokenAnswers,
       logger,
-      accepting,
+      tenantStreams,
     },
-    ...{ tenantStreams, player },
+    ...given,
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
   };
   const close = async () => {
