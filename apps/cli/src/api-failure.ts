@@ -5,6 +5,8 @@ import { CliError } from './cli-error.ts';
 export class BrokenAnswer extends Error {}
 
 const MAX_MESSAGE_CHARACTERS = 1000;
+/** Of our own disk, while an answer is saved. */
+const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO', 'EROFS'];
 
 /** Whether the work was stopped from here, by Ctrl-C or by its end. */
 export function isAbort(thrown: unknown): boolean {
@@ -33,6 +35,9 @@ export function describeApiFailure(thrown: unknown, baseUrl: string): CliError {
     return new CliError(what, `check that ${baseUrl} is the base URL of the API, with its /v1`);
   }
   const codes = causeCodes(thrown);
+  if (codes.some((code) => DISK_CODES.includes(code))) {
+    return new CliError(`the file cannot be written (${codes[0]})`, 'make room, or save elsewhere');
+  }
   if (codes.length > 0 || (thrown instanceof TypeError && thrown.message === 'terminated')) {
     const told = codes[0] === undefined ? '' : ` (${codes[0]})`;
     return new CliError(`the connection broke off in the middle of the answer${told}`, 'ask again');
@@ -53,26 +58,34 @@ function unreachable(thrown: APIConnectionError, baseUrl: string): CliError {
 
 function refusal(thrown: APIError<number>, baseUrl: string): CliError {
   const told = messageOf(thrown);
-  const { status } = thrown;
-  const options = { cause: thrown };
+  const { status, requestID } = thrown;
+  const line = (what: string, advice: string): CliError =>
+    new CliError(what, advice, { cause: thrown });
   if (status === 401 || status === 403) {
     const what = `the server at ${baseUrl} refused the key (${status})`;
-    return new CliError(what, 'set OPENAI_API_KEY or give --api-key', options);
+    return line(what, 'set OPENAI_API_KEY or give --api-key');
   }
-  if (status === 404 && /^404\b|invalid url|not found$/i.test(told)) {
-    const what = `the server has no such route (404): ${told}`;
-    return new CliError(what, `check that ${baseUrl} is right, with its /v1`, options);
-  }
+  if (status === 404) return notFound(told, thrown, baseUrl);
   if (status === 429 || status === 503) {
     const seconds = Number(thrown.headers?.get('retry-after') ?? Number.NaN);
     const when = Number.isFinite(seconds) ? `in ${seconds} s` : 'later';
-    return new CliError(`${told} (${status})`, `try again ${when}, or look with doctor`, options);
+    return line(`${told} (${status})`, `try again ${when}, or look with doctor`);
   }
   if (status >= 500) {
-    const id = thrown.requestID ? ` under ${thrown.requestID}` : '';
-    return new CliError(`${told} (${status})`, `see the server's log${id}`, options);
+    const id = requestID ? ` under ${requestID}` : '';
+    return line(`${told} (${status})`, `see the server's log${id}`);
   }
-  return new CliError(`${told} (${status})`, optionFor(thrown.param), options);
+  return line(`${told} (${status})`, optionFor(thrown.param));
+}
+
+/** A model, a route or something else; not every server names the field. */
+function notFound(told: string, thrown: APIError, baseUrl: string): CliError {
+  const options = { cause: thrown };
+  if (thrown.param || /\bmodel\b/i.test(told)) {
+    return new CliError(`${told} (404)`, optionFor(thrown.param ?? 'model'), options);
+  }
+  const advice = `check that ${baseUrl} is right, with its /v1`;
+  return new CliError(`the server has no such route (404): ${told}`, advice, options);
 }
 
 /** Which of our options sets the field that the server names. */

@@ -7,11 +7,11 @@ export const INTERRUPTED_EXIT = 130;
 
 /** Ctrl-C and the other ways in which this process is told to stop. */
 export interface Interrupts {
-  /** Aborted when the process is to end: SIGTERM, SIGHUP, a broken pipe, or Ctrl-C with no listener. */
+  /** Aborted when the process is to end: SIGTERM, SIGHUP, a broken pipe, a second Ctrl-C. */
   readonly ended: AbortSignal;
   /** The code to exit with once `ended` is aborted. */
   readonly exitCode: number | undefined;
-  /** From now on Ctrl-C calls this one alone; the returned function brings back the one before. */
+  /** From now on Ctrl-C calls this one alone, instead of ending the process; undone by what is returned. */
   listen(listener: () => void): () => void;
   /** A signal for one piece of work: aborted by Ctrl-C or by `ended`. A second Ctrl-C ends the process. */
   guard(): { signal: AbortSignal; release: () => void };
@@ -34,7 +34,7 @@ export function createInterrupts(): Interrupts {
   const interrupt = (): void => {
     const listener = listeners.at(-1);
     if (listener) listener();
-    else end(INTERRUPTED_EXIT);
+    else process.exit(INTERRUPTED_EXIT);
   };
   const listen = (listener: () => void): (() => void) => {
     listeners.push(listener);
