@@ -1,53 +1,41 @@
+import { BacktickRuns } from './backtick-runs.ts';
 import { CodeFence } from './code-fence.ts';
 import { LineStart } from './line-start.ts';
-import { isBlank } from './marks.ts';
+import { TableStart } from './table-start.ts';
 import type { TextSink, Unit } from './text-sink.ts';
+import { UnspokenText } from './unspoken-text.ts';
 
 /** A fence's language and title; what is longer is a fence all the same. */
-const MOST_INFO = 200;
-/** Behind backticks in the middle of a line, until it is clear what they are. */
-const MOST_SPAN = 1000;
-const MOST_TABLE_LINE = 2000;
-/** Code is passed on by lines, longer ones in parts. */
-const MOST_RAW = 1000;
-const FENCE_LENGTH = 3;
+const MOST_INFO_CHARACTERS = 200;
 
 type Mode =
   /** The beginning of a line. */
   | 'start'
   | 'text'
-  /** A run of backticks in a line. */
+  /** A run of backticks in a line, and what it may have opened. */
   | 'ticks'
-  /** Behind three backticks or more in the middle of a line: inline code or a fence. */
-  | 'span'
   /** Behind an opening fence, in its line. */
   | 'info'
   | 'fence'
   /** A line of indented code, or a table's row. */
   | 'raw'
-  /** A line that may be a table's head, and the line behind it. */
-  | 'pipe'
-  | 'rule';
+  | 'table';
 
 /**
  * The first stage: Markdown blocks. Prose goes on character by character once the beginning of its
- * line tells that it is prose; fenced code, indented code and tables never do.
+ * line tells that it is prose; fenced code, indented code and tables never do. A fence that is not
+ * closed lasts to the end.
  */
 export class BlockScanner implements TextSink {
   readonly #sink: TextSink & { readonly muted: boolean };
-  readonly #unspoken: (raw: string) => void;
+  readonly #unspoken: UnspokenText;
+  readonly #ticks = new BacktickRuns();
   #mode: Mode = 'start';
-  #start = new LineStart({ indentedCode: false, afterMarker: false });
-  /** Units that are not decided; what that is depends on the mode. */
-  #held: Unit[] = [];
-  #ruleHeld: Unit[] = [];
-  #raw = '';
+  #start = new LineStart({ indentedCode: false, afterMarker: false, afterNumber: false });
+  #table = new TableStart([]);
   #fence: CodeFence | undefined;
-  /** The run of the open inline code, 0 outside; the run that opened `span`; the run at its end. */
-  #spanRun = 0;
-  #openRun = 0;
-  #run = 0;
-  #info = 0;
+  /** The line of an opening fence. */
+  #info: Unit[] = [];
   /** A line end that joins two lines, unless the next one begins a block. */
   #lineEnd: Unit | undefined;
   /** A list item's number: said only when text follows. */
@@ -61,7 +49,7 @@ export class BlockScanner implements TextSink {
 
   constructor(sink: TextSink & { readonly muted: boolean }, onUnspoken: (raw: string) => void) {
     this.#sink = sink;
-    this.#unspoken = onUnspoken;
+    this.#unspoken = new UnspokenText(onUnspoken);
   }
 
   character(character: string, offset: number): void {
@@ -69,80 +57,47 @@ export class BlockScanner implements TextSink {
   }
 
   boundary(): void {
-    if (this.#mode === 'text' || this.#mode === 'start') this.#break();
+    this.#break();
   }
 
   end(): void {
-    switch (this.#mode) {
-      case 'start':
-        this.#endStart();
-        break;
-      case 'ticks':
-        this.#passHeld();
-        break;
-      case 'span':
-        if (this.#spanCloses()) this.#passHeld();
-        else this.#openBlock(this.#held);
-        break;
-      case 'info':
-        this.#openBlock(this.#held);
-        break;
-      case 'pipe':
-      case 'rule':
-        this.#endTable();
-        break;
-      default:
-        break;
+    if (this.#mode === 'table') this.#endTable();
+    if (this.#mode === 'start') this.#endStart();
+    if (this.#mode === 'ticks') {
+      if (this.#ticks.end() === 'text') this.#passTicks();
+      else this.#show(this.#ticks.held);
     }
-    this.#passRaw('', true);
+    if (this.#mode === 'info') this.#show(this.#info);
+    this.#unspoken.end();
     this.#sink.end();
   }
 
   #endStart(): void {
     const kind = this.#start.end();
-    if (kind === 'fence') this.#openBlock(this.#start.held);
-    else if (kind === 'text') this.#beginText();
-    else if (this.#number.length > 0) this.#beginText();
+    if (kind === 'fence') this.#show(this.#start.held);
+    else if (kind === 'text' || this.#number.length > 0) this.#beginText();
   }
 
   #endTable(): void {
-    if (this.#mode === 'rule' && this.#isRule()) {
-      this.#openBlock([...this.#held, ...this.#ruleHeld]);
+    const { head, rule } = this.#table;
+    if (this.#table.isTable()) {
+      this.#mode = 'raw';
+      this.#show([...head, ...rule]);
       return;
     }
-    const rule = this.#ruleHeld;
-    this.#releaseHead();
-    if (rule.length === 0) return;
-    this.#feedAll(rule);
-    if (this.#mode === 'start') this.#endStart();
-    else if (this.#mode === 'pipe') this.#releaseHead();
+    this.#releaseTable();
+    if (this.#mode === 'table') this.#endTable();
   }
 
   #feed(unit: Unit): void {
-    if (this.#sink.muted) {
-      this.#sink.character(unit.character, unit.offset);
-      return;
-    }
-    switch (this.#mode) {
-      case 'start':
-        return this.#startLine(unit);
-      case 'text':
-        return this.#text(unit);
-      case 'ticks':
-        return this.#ticks(unit);
-      case 'span':
-        return this.#span(unit);
-      case 'info':
-        return this.#readInfo(unit);
-      case 'fence':
-        return this.#readFence(unit);
-      case 'raw':
-        return this.#readRaw(unit);
-      case 'pipe':
-        return this.#readHead(unit);
-      default:
-        return this.#readRule(unit);
-    }
+    if (this.#sink.muted) this.#sink.character(unit.character, unit.offset);
+    else if (this.#mode === 'text') this.#text(unit);
+    else if (this.#mode === 'start') this.#startLine(unit);
+    else if (this.#mode === 'ticks') this.#readTicks(unit);
+    else if (this.#mode === 'info') this.#readInfo(unit);
+    else if (this.#mode === 'fence') this.#readFence(unit);
+    else if (this.#mode === 'raw') this.#readRaw(unit);
+    else this.#readTable(unit);
   }
 
   #feedAll(units: readonly Unit[]): void {
@@ -151,56 +106,45 @@ export class BlockScanner implements TextSink {
 
   #startLine(unit: Unit): void {
     const start = this.#start;
-    switch (start.add(unit)) {
-      case 'undecided':
-        return;
-      case 'blank':
-        return this.#blankLine();
-      case 'text':
-        return this.#beginText();
-      case 'heading':
-        this.#break();
-        this.#heading = true;
-        return this.#beginText();
-      case 'item':
-      case 'number':
-        return this.#beginItem(start);
-      case 'rule':
-        this.#break();
-        return this.#nextLine();
-      case 'fence':
-        this.#held = start.held.slice(0, -1);
-        this.#info = 0;
-        this.#mode = 'info';
-        return this.#readInfo(unit);
-      case 'code':
-        return this.#beginCode(start);
-      default:
-        return this.#beginPipe(start);
-    }
+    const kind = start.add(unit);
+    if (kind === 'undecided') return;
+    if (kind === 'blank') this.#blankLine();
+    else if (kind === 'text') this.#beginText();
+    else if (kind === 'heading') {
+      this.#break();
+      this.#heading = true;
+      this.#beginText();
+    } else if (kind === 'item' || kind === 'number') this.#beginItem(start, kind);
+    else if (kind === 'rule') {
+      this.#break();
+      this.#leaveStart();
+      this.#nextLine();
+    } else if (kind === 'fence') {
+      this.#info = start.held.slice(0, -1);
+      this.#mode = 'info';
+      this.#readInfo(unit);
+    } else if (kind === 'code') this.#beginCode(start);
+    else this.#beginPipe(start);
   }
 
   #blankLine(): void {
-    if (this.#codeBlanks !== undefined) {
-      this.#codeBlanks += this.#start.held.map(({ character }) => character).join('');
-    }
-    const blanks = this.#codeBlanks;
+    const raw = this.#start.held.map(({ character }) => character).join('');
+    const codeBlanks = this.#codeBlanks === undefined ? undefined : this.#codeBlanks + raw;
     if (this.#number.length > 0) this.#beginText();
     this.#break();
-    this.#nextLine();
+    this.#leaveStart();
     this.#afterBlank = true;
-    this.#inTable = false;
-    this.#codeBlanks = blanks;
+    this.#codeBlanks = codeBlanks;
+    this.#nextLine();
   }
 
-  /** Begins a new line; what the line before was decides what it may be. */
+  /** Begins a new line; what the lines before were decides what it may be. */
   #nextLine(): void {
     this.#mode = 'start';
     this.#heading = false;
-    this.#number = [];
-    this.#spanRun = 0;
+    this.#ticks.reset();
     const indentedCode = (this.#afterBlank || this.#codeBlanks !== undefined) && !this.#inList;
-    this.#start = new LineStart({ indentedCode, afterMarker: false });
+    this.#start = new LineStart({ indentedCode, afterMarker: false, afterNumber: false });
   }
 
   #break(): void {
@@ -209,10 +153,8 @@ export class BlockScanner implements TextSink {
   }
 
   #beginText(): void {
-    const { held, contentStart, indent, quoted } = this.#start;
-    if (this.#afterBlank && indent < 2 && !quoted && this.#number.length === 0) {
-      this.#inList &&= this.#start.context.afterMarker;
-    }
+    const { held, contentStart, indent, quoted, context } = this.#start;
+    if (this.#afterBlank && indent < 2 && !quoted) this.#inList &&= context.afterMarker;
     if (this.#lineEnd) this.#sink.character('\n', this.#lineEnd.offset);
     this.#forward(this.#number);
     this.#leaveStart();
@@ -228,22 +170,21 @@ export class BlockScanner implements TextSink {
     this.#codeBlanks = undefined;
   }
 
-  #beginItem({ held, contentStart }: LineStart): void {
-    const numbered = /\d/.test(held[contentStart]?.character ?? '');
-    const rest = numbered ? [] : held.slice(contentStart);
-    const number = numbered ? held.slice(contentStart) : [];
+  #beginItem({ held, contentStart }: LineStart, kind: 'item' | 'number'): void {
+    const content = held.slice(contentStart);
+    const number = kind === 'number' ? content : this.#number;
     if (this.#number.length === 0) this.#break();
-    const numbers = [...this.#number, ...number];
     this.#leaveStart();
-    this.#number = numbers;
+    this.#number = number;
     this.#inList = true;
-    this.#start = new LineStart({ indentedCode: false, afterMarker: true });
-    this.#feedAll(rest);
+    const afterNumber = number.length > 0;
+    this.#start = new LineStart({ indentedCode: false, afterMarker: true, afterNumber });
+    if (kind === 'item') this.#feedAll(content);
   }
 
   #beginCode({ held }: LineStart): void {
     this.#break();
-    if (this.#codeBlanks) this.#unspoken(this.#codeBlanks);
+    if (this.#codeBlanks) this.#unspoken.add(this.#codeBlanks);
     this.#leaveStart();
     this.#codeBlanks = '';
     this.#beginRaw(held);
@@ -255,89 +196,41 @@ export class BlockScanner implements TextSink {
   }
 
   #readRaw({ character }: Unit): void {
-    this.#passRaw(character);
+    this.#unspoken.add(character);
     if (character === '\n') this.#nextLine();
   }
 
-  /** Text that is shown and not said: by lines. */
-  #passRaw(raw: string, last = false): void {
-    this.#raw += raw;
-    if (this.#raw === '' || !(last || raw.endsWith('\n') || this.#raw.length >= MOST_RAW)) return;
-    const whole = this.#raw;
-    this.#raw = '';
-    this.#unspoken(whole);
-  }
-
-  #openBlock(units: readonly Unit[]): void {
+  /** A block that is not said begins: what is before it is said now. */
+  #show(units: readonly Unit[]): void {
     this.#break();
-    for (const { character } of units) this.#passRaw(character);
+    for (const { character } of units) this.#unspoken.add(character);
   }
 
   #text(unit: Unit): void {
     if (unit.character === '`') {
       this.#mode = 'ticks';
-      this.#held = [unit];
-    } else if (unit.character === '\n') this.#endLine(unit);
-    else this.#sink.character(unit.character, unit.offset);
+      this.#readTicks(unit);
+    } else if (unit.character === '\n') {
+      if (this.#heading) this.#break();
+      else this.#lineEnd = unit;
+      this.#nextLine();
+    } else this.#sink.character(unit.character, unit.offset);
   }
 
-  #endLine(unit: Unit): void {
-    if (this.#heading) this.#break();
-    else this.#lineEnd = unit;
-    this.#nextLine();
-  }
-
-  #ticks(unit: Unit): void {
-    if (unit.character === '`') {
-      this.#held.push(unit);
-      return;
-    }
-    const run = this.#held.length;
-    if (run >= FENCE_LENGTH && run !== this.#spanRun) {
-      this.#mode = 'span';
-      this.#openRun = run;
-      this.#run = 0;
-      this.#span(unit);
-      return;
-    }
-    if (this.#spanRun === 0) this.#spanRun = run;
-    else if (this.#spanRun === run) this.#spanRun = 0;
-    this.#passHeld();
+  #readTicks(unit: Unit): void {
+    const verdict = this.#ticks.add(unit);
+    if (verdict === 'fence') this.#openFence(this.#ticks.held, '`', this.#ticks.openRun);
+    if (verdict !== 'text') return;
+    this.#ticks.held.pop();
+    this.#passTicks();
     this.#text(unit);
   }
 
-  #span(unit: Unit): void {
-    if (unit.character === '`') {
-      this.#run += 1;
-      this.#held.push(unit);
-      return;
-    }
-    if (this.#spanCloses()) {
-      if (this.#run === this.#spanRun) this.#spanRun = 0;
-      this.#passHeld();
-      this.#text(unit);
-      return;
-    }
-    this.#run = 0;
-    this.#held.push(unit);
-    if (unit.character === '\n') {
-      this.#openFence('`', this.#openRun);
-      return;
-    }
-    if (this.#held.length < MOST_SPAN) return;
-    this.#spanRun = this.#openRun;
-    this.#passHeld();
-  }
-
-  #spanCloses(): boolean {
-    return this.#run > 0 && (this.#run === this.#openRun || this.#run === this.#spanRun);
-  }
-
-  /** What was held is text. */
-  #passHeld(): void {
+  /** What was held at backticks is text. */
+  #passTicks(): void {
     this.#mode = 'text';
-    this.#forward(this.#held);
-    this.#held = [];
+    this.#forward(this.#ticks.held);
+    this.#ticks.held = [];
   }
 
   #forward(units: readonly Unit[]): void {
@@ -345,38 +238,36 @@ export class BlockScanner implements TextSink {
   }
 
   #readInfo(unit: Unit): void {
-    const { run, held, contentStart } = this.#start;
-    const mark = held[contentStart]?.character ?? '';
+    const { run, contentStart } = this.#start;
+    const mark = this.#info[contentStart]?.character ?? '';
     if (unit.character === '`' && mark === '`') {
-      const units = this.#held.slice(contentStart);
-      this.#start.held.length = contentStart;
+      // A backtick behind it: inline code at the beginning of a line.
+      this.#start.held = this.#info;
+      const content = this.#info.slice(contentStart);
+      this.#start.contentStart = this.#info.length;
       this.#beginText();
-      this.#spanRun = run;
-      this.#forward(units);
+      this.#ticks.reset(run);
+      this.#forward(content);
       this.#text(unit);
       return;
     }
-    this.#held.push(unit);
-    this.#info += 1;
-    if (unit.character === '\n' || this.#info > MOST_INFO) this.#openFence(mark, run);
+    this.#info.push(unit);
+    const long = this.#info.length > contentStart + run + MOST_INFO_CHARACTERS;
+    if (unit.character === '\n' || long) this.#openFence(this.#info, mark, run);
   }
 
-  #openFence(mark: string, run: number): void {
-    const units = this.#held;
-    this.#held = [];
-    this.#fence = new CodeFence(mark, run);
+  #openFence(units: readonly Unit[], mark: string, run: number): void {
     this.#leaveStart();
-    this.#openBlock(units);
+    this.#show(units);
     this.#mode = 'fence';
-    // The opening line itself closes nothing.
+    this.#fence = new CodeFence(mark, run);
+    // The rest of a long opening line closes nothing.
     if (units.at(-1)?.character !== '\n') this.#fence.add('.');
   }
 
   #readFence({ character }: Unit): void {
-    this.#passRaw(character);
-    if (!this.#fence?.add(character)) return;
-    this.#fence = undefined;
-    this.#nextLine();
+    this.#unspoken.add(character);
+    if (this.#fence?.add(character)) this.#nextLine();
   }
 
   #beginPipe({ held }: LineStart): void {
@@ -384,46 +275,25 @@ export class BlockScanner implements TextSink {
       this.#beginRaw(held);
       return;
     }
-    this.#held = held;
-    this.#ruleHeld = [];
-    this.#mode = 'pipe';
+    this.#table = new TableStart(held);
+    this.#mode = 'table';
   }
 
-  #readHead(unit: Unit): void {
-    this.#held.push(unit);
-    if (unit.character === '\n') this.#mode = 'rule';
-    else if (this.#held.length > MOST_TABLE_LINE) this.#releaseHead();
-  }
-
-  #readRule(unit: Unit): void {
-    this.#ruleHeld.push(unit);
-    if (unit.character === '\n' && this.#isRule()) {
-      const units = [...this.#held, ...this.#ruleHeld];
-      this.#leaveStart();
-      this.#openBlock(units);
-      this.#inTable = true;
-      this.#nextLine();
-      return;
-    }
-    const { character } = unit;
-    const goesOn = character !== '\n' && (/[|:>-]/.test(character) || isBlank(character));
-    if (goesOn && this.#ruleHeld.length < MOST_TABLE_LINE) return;
-    const rule = this.#ruleHeld;
-    this.#releaseHead();
-    this.#feedAll(rule);
-  }
-
-  /** Whether the second line is the one that makes a table: dashes and pipes. */
-  #isRule(): boolean {
-    const characters = new Set(this.#ruleHeld.map(({ character }) => character));
-    return characters.has('-') && characters.has('|');
+  #readTable(unit: Unit): void {
+    const verdict = this.#table.add(unit);
+    if (verdict === 'text') this.#releaseTable();
+    if (verdict !== 'table') return;
+    this.#leaveStart();
+    this.#show([...this.#table.head, ...this.#table.rule]);
+    this.#inTable = true;
+    this.#nextLine();
   }
 
   /** It was no table. */
-  #releaseHead(): void {
-    this.#ruleHeld = [];
-    this.#start.held = this.#held;
-    this.#held = [];
+  #releaseTable(): void {
+    const { head, rule } = this.#table;
+    this.#start.held = head;
     this.#beginText();
+    this.#feedAll(rule);
   }
 }

@@ -21,6 +21,12 @@ const MOST_COMMENT = 2100;
 const MOST_FORMULA = 120;
 const MOST_DISPLAY_FORMULA = 500;
 
+/** Tags that begin or end a block. */
+const BLOCK_TAG = /^<\/?(?:br|p|li|ul|ol|div|h[1-6]|tr|table|hr|blockquote)\b/i;
+const THINK = /^<think(?:ing)?\b/i;
+const THINK_END = /^<\/think(?:ing)?\b/i;
+const ADDRESS = /^<(?:https?:\/\/\S+|[^\s<>/@]+@[^\s<>/@]+)>$/i;
+
 /** `(target "title")` behind a label. Without a closing bracket only what looks like an address is dropped. */
 export class LinkTarget implements Hold {
   readonly kind = 'link';
@@ -60,6 +66,14 @@ export class Tag implements Hold {
 
   stop(): 'release' {
     return 'release';
+  }
+
+  /** What a whole tag does: nothing inline, an address is said, what a model thinks is not. */
+  meaning(): 'inline' | 'block' | 'think' | 'think-end' | 'address' {
+    if (ADDRESS.test(this.text)) return 'address';
+    if (THINK.test(this.text)) return 'think';
+    if (THINK_END.test(this.text)) return 'think-end';
+    return BLOCK_TAG.test(this.text) ? 'block' : 'inline';
   }
 }
 

@@ -1,19 +1,12 @@
 import { BareUrl, startsUrl } from './bare-url.ts';
-import { isEmoji, isEmojiModifier, isJoiner } from './emoji.ts';
 import { Formula, type Hold, LinkTarget, Tag } from './inline-holds.ts';
-import { isBadStart, isBlank, isDigit, isSpeakable, isWordCharacter } from './marks.ts';
+import { keepsMarkRun } from './mark-run.ts';
+import { isWordCharacter } from './marks.ts';
+import { type PeekingSink, SpokenText } from './spoken-text.ts';
 import type { TextSink, Unit } from './text-sink.ts';
 
 const ASCII_PUNCTUATION = /^[!-/:-@[-`{-~]$/;
 const RUN_MARKS = new Set('*_~`');
-/** Tags that begin or end a block. */
-const BLOCK_TAG = /^<\/?(?:br|p|li|ul|ol|div|h[1-6]|tr|table|hr|blockquote|think|thinking)\b/i;
-const THINK = /^<think(?:ing)?\b/i;
-const THINK_END = /^<\/think(?:ing)?\b/i;
-const ADDRESS = /^<(?:https?:\/\/\S+|[^\s<>/@]+@[^\s<>/@]+)>$/i;
-/** Longer runs are decoration, wherever they stand. */
-const MOST_KEPT_RUN = 2;
-
 type State =
   | { kind: 'text' }
   | { kind: 'run'; units: Unit[] }
@@ -32,7 +25,7 @@ const TEXT: State = { kind: 'text' };
  * must be held to be told, are held for a bounded length and then let go as text.
  */
 export class InlineStripper implements TextSink {
-  readonly #sink: TextSink & { peek(next: string): void };
+  readonly #spoken: SpokenText;
   /** Inside `<think>`: nothing is said. */
   muted = false;
   #state: State = TEXT;
@@ -44,13 +37,9 @@ export class InlineStripper implements TextSink {
   #keptBrackets = 0;
   /** Released text is not tried again for the same construct: up to these offsets. */
   readonly #released = { link: 0, tag: 0, math: 0, url: 0 };
-  #blank: Unit | undefined;
-  /** Something that stood here was dropped. */
-  #gap = false;
-  #said = '';
 
-  constructor(sink: TextSink & { peek(next: string): void }) {
-    this.#sink = sink;
+  constructor(sink: PeekingSink) {
+    this.#spoken = new SpokenText(sink);
   }
 
   character(character: string, offset: number): void {
@@ -59,12 +48,12 @@ export class InlineStripper implements TextSink {
 
   boundary(): void {
     this.#settle();
-    if (!this.muted) this.#sink.boundary();
+    if (!this.muted) this.#spoken.boundary();
   }
 
   end(): void {
     this.#settle();
-    this.#sink.end();
+    this.#spoken.end();
   }
 
   #settle(): void {
@@ -72,17 +61,14 @@ export class InlineStripper implements TextSink {
     this.#previous = '';
     this.#codeRun = 0;
     this.#keptBrackets = 0;
-    this.#blank = undefined;
-    this.#gap = false;
-    this.#said = '';
   }
 
   /** Decides what is undecided, as if nothing followed. */
   #stop(state: Exclude<State, { kind: 'text' }>): void {
     this.#state = TEXT;
-    if (state.kind === 'run') this.#endRun(state.units, undefined);
+    if (state.kind === 'run') this.#endRun(state.units, '');
     if (state.kind === 'bang') this.#say(state.unit);
-    if (state.kind === 'word') for (const unit of state.units) this.#say(unit);
+    if (state.kind === 'word') this.#sayAll(state.units);
     if (state.kind === 'url') this.#endUrl(state.url);
     if (state.kind === 'hold') this.#endHold(state.hold, state.units, state.hold.stop());
   }
@@ -111,8 +97,7 @@ export class InlineStripper implements TextSink {
     else if (character === '\n') this.#endLine(unit);
     else if (/[hw]/i.test(character) && this.#mayStartUrl(unit)) {
       this.#state = { kind: 'word', units: [unit], text: character };
-      this.#bridge(unit);
-      this.#sink.peek(character);
+      this.#spoken.announce(unit);
     } else if (this.#codeRun > 0 || !this.#special(unit)) {
       this.#say(unit);
       this.#previous = character;
@@ -132,8 +117,7 @@ export class InlineStripper implements TextSink {
 
   /** Characters that mean something outside code; false for all others. */
   #special(unit: Unit): boolean {
-    const { character, offset } = unit;
-    switch (character) {
+    switch (unit.character) {
       case '\\':
         this.#state = { kind: 'escape', unit };
         return true;
@@ -147,13 +131,9 @@ export class InlineStripper implements TextSink {
         this.#closeBracket(unit);
         return true;
       case '<':
-        if (offset < this.#released.tag) return false;
-        this.#startHold(new Tag(), unit);
-        return true;
+        return this.#startHold(new Tag(), unit);
       case '$':
-        if (offset < this.#released.math) return false;
-        this.#startHold(new Formula('$'), unit);
-        return true;
+        return this.#startHold(new Formula('$'), unit);
       default:
         return false;
     }
@@ -164,7 +144,7 @@ export class InlineStripper implements TextSink {
       this.#keptBrackets += 1;
       return false;
     }
-    if (this.#previous === ']') this.#gap = true;
+    if (this.#previous === ']') this.#spoken.leaveGap();
     this.#previous = '[';
     return true;
   }
@@ -181,12 +161,9 @@ export class InlineStripper implements TextSink {
   /** The one character more that `\`, `!` and `]` need. */
   #second(state: State, unit: Unit): void {
     this.#state = TEXT;
-    const { character, offset } = unit;
+    const { character } = unit;
     if (state.kind === 'label-end') {
-      if (character === '(' && offset >= this.#released.link) {
-        this.#startHold(new LinkTarget(), unit);
-        return;
-      }
+      if (character === '(' && this.#startHold(new LinkTarget(), unit)) return;
     } else if (state.kind === 'bang') {
       if (character !== '[') this.#say(state.unit);
       this.#previous = character === '[' ? '' : '!';
@@ -199,14 +176,8 @@ export class InlineStripper implements TextSink {
   /** True when the second character was taken as well. */
   #escape(backslash: Unit, unit: Unit): boolean {
     const { character } = unit;
-    const opensFormula = character === '(' || character === '[';
-    if (opensFormula && backslash.offset >= this.#released.math) {
-      this.#state = {
-        kind: 'hold',
-        hold: new Formula(character === '(' ? '\\(' : '\\['),
-        units: [backslash, unit],
-      };
-      return true;
+    if (character === '(' || character === '[') {
+      if (this.#startHold(new Formula(`\\${character}`), backslash, unit)) return true;
     }
     if (ASCII_PUNCTUATION.test(character)) {
       // A fence is never said, however it is written.
@@ -221,8 +192,11 @@ export class InlineStripper implements TextSink {
     return false;
   }
 
-  #startHold(hold: Hold, unit: Unit): void {
-    this.#state = { kind: 'hold', hold, units: [unit] };
+  /** False for text that was held for the same construct before. */
+  #startHold(hold: Hold, ...units: [Unit, ...Unit[]]): boolean {
+    if (units[0].offset < this.#released[hold.kind]) return false;
+    this.#state = { kind: 'hold', hold, units };
+    return true;
   }
 
   #hold(hold: Hold, units: Unit[], unit: Unit): void {
@@ -245,19 +219,20 @@ export class InlineStripper implements TextSink {
       return;
     }
     this.#previous = hold.kind === 'link' ? ')' : '';
-    if (hold.kind === 'math') this.#gap = true;
-    if (hold.kind === 'tag') this.#endTag(hold.text, units);
+    if (hold.kind === 'math') this.#spoken.leaveGap();
+    if (hold instanceof Tag) this.#endTag(hold, units);
   }
 
-  #endTag(tag: string, units: Unit[]): void {
-    if (ADDRESS.test(tag) && !this.muted) {
+  #endTag(tag: Tag, units: Unit[]): void {
+    const meaning = tag.meaning();
+    if (meaning === 'address' && !this.muted) {
       this.#replay(units.slice(1, -1));
       if (this.#state.kind !== 'text') this.#stop(this.#state);
       return;
     }
-    if (BLOCK_TAG.test(tag)) this.boundary();
-    if (THINK.test(tag)) this.muted = true;
-    if (THINK_END.test(tag)) this.muted = false;
+    if (meaning !== 'inline' && meaning !== 'address') this.boundary();
+    if (meaning === 'think') this.muted = true;
+    if (meaning === 'think-end') this.muted = false;
   }
 
   #replay(units: Unit[]): void {
@@ -274,27 +249,16 @@ export class InlineStripper implements TextSink {
     this.#step(unit);
   }
 
-  #endRun(units: Unit[], next: string | undefined): void {
+  #endRun(units: Unit[], next: string): void {
     const mark = units[0]?.character ?? '';
-    if (mark === '`') {
-      if (this.#codeRun === 0) this.#codeRun = units.length;
-      else if (this.#codeRun === units.length) this.#codeRun = 0;
-    } else if (units.length <= MOST_KEPT_RUN && this.#keepsRun(mark, units.length, next)) {
-      for (const unit of units) this.#say(unit);
-    }
-    this.#previous = mark;
-  }
-
-  /** Marks that are no emphasis: `5 * 3`, `5*3`, `snake_case`, `2**3`, `~5`, and all inside code. */
-  #keepsRun(mark: string, length: number, next: string | undefined): boolean {
+    const length = units.length;
     const previous = this.#previous;
-    if (mark === '~') return length === 1;
-    if (this.#codeRun > 0) return true;
-    if (next === undefined) return false;
-    const between = isWordCharacter(previous) && isWordCharacter(next);
-    if (mark === '_') return between;
-    if (length > 1) return isDigit(previous) && isDigit(next);
-    return between || ((previous === '' || isBlank(previous)) && isBlank(next));
+    const inCode = this.#codeRun > 0;
+    if (mark === '`') {
+      if (!inCode) this.#codeRun = length;
+      else if (this.#codeRun === length) this.#codeRun = 0;
+    } else if (keepsMarkRun({ mark, length, previous, next, inCode })) this.#sayAll(units);
+    this.#previous = mark;
   }
 
   #word(state: { units: Unit[]; text: string }, unit: Unit): void {
@@ -302,7 +266,7 @@ export class InlineStripper implements TextSink {
     const verdict = startsUrl(text);
     if (verdict === 'no') {
       this.#state = TEXT;
-      for (const one of state.units) this.#say(one);
+      this.#sayAll(state.units);
       this.#previous = state.text.at(-1) ?? '';
       this.#step(unit);
       return;
@@ -315,43 +279,17 @@ export class InlineStripper implements TextSink {
   #endUrl(url: BareUrl): void {
     this.#state = TEXT;
     const host = url.host();
-    for (const unit of host) this.#say(unit);
+    this.#sayAll(host);
     this.#previous = host.at(-1)?.character ?? '';
     this.#released.url = (url.trailing.at(-1)?.offset ?? -1) + 1;
     this.#replay(url.trailing);
   }
 
-  /** Passes a character on, unless it is a picture; closes the gap that a dropped thing left. */
   #say(unit: Unit): void {
-    const { character } = unit;
-    if (this.muted) return;
-    if (isEmoji(character)) this.#gap = true;
-    else if (isEmojiModifier(character) || (isJoiner(character) && !this.#joinsLetters())) return;
-    else if (character === '\n') {
-      this.#blank = undefined;
-      this.#pass(unit);
-    } else if (isBlank(character)) this.#blank ??= unit;
-    else if (character !== '~' || this.#said !== '~') {
-      this.#bridge(unit);
-      this.#pass(unit);
-    }
+    if (!this.muted) this.#spoken.say(unit);
   }
 
-  #joinsLetters(): boolean {
-    return !this.#gap && /[\p{L}\p{M}]/u.test(this.#said);
-  }
-
-  #bridge({ character, offset }: Unit): void {
-    const blank = this.#blank;
-    const glued = isSpeakable(this.#said) && isSpeakable(character);
-    const needed = blank ? !(this.#gap && isBadStart(character)) : this.#gap && glued;
-    if (needed) this.#sink.character(blank?.character ?? ' ', blank?.offset ?? offset);
-    this.#blank = undefined;
-    this.#gap = false;
-  }
-
-  #pass({ character, offset }: Unit): void {
-    this.#sink.character(character, offset);
-    this.#said = character;
+  #sayAll(units: readonly Unit[]): void {
+    for (const unit of units) this.#say(unit);
   }
 }

@@ -31,6 +31,8 @@ export interface LineContext {
   indentedCode: boolean;
   /** What came before in this line was a list marker. */
   afterMarker: boolean;
+  /** It was a number: another one is text. */
+  afterNumber: boolean;
 }
 
 /** Decides on the beginning of one line, character by character; holds no more than that. */
@@ -101,7 +103,7 @@ export class LineStart {
   #stateFor(character: string): 'heading' | 'rule' | 'number' | 'checkbox' | undefined {
     if (character === '#') return 'heading';
     if (RULE_MARKS.has(character)) return 'rule';
-    if (/\d/.test(character)) return 'number';
+    if (/\d/.test(character)) return this.context.afterNumber ? undefined : 'number';
     return character === '[' && this.context.afterMarker ? 'checkbox' : undefined;
   }
 

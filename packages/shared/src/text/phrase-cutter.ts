@@ -1,27 +1,19 @@
 import { type Abbreviations, chooseAbbreviations } from './abbreviations.ts';
 import { findForcedCut } from './forced-cut.ts';
+import { type DecidedMark, MarkReader } from './mark-reader.ts';
 import {
-  isBadStart,
   isBlank,
   isClauseMark,
-  isCloser,
   isDigit,
   isGluedCloser,
-  isGreek,
-  isLetter,
-  isNarrowBlank,
-  isOpener,
-  isQuote,
   isSpaceless,
   isSpeakable,
   isTerminator,
   isUpper,
-  isWideClauseMark,
-  isWideTerminator,
-  weightOf,
 } from './marks.ts';
-import { type Mark, endsSentence } from './sentence-end.ts';
-import type { TextSink } from './text-sink.ts';
+import { PhraseBuffer } from './phrase-buffer.ts';
+import { endsSentence } from './sentence-end.ts';
+import type { PeekingSink } from './spoken-text.ts';
 
 export interface CutPhrase {
   text: string;
@@ -47,8 +39,7 @@ export interface CutterOptions {
   insertStops: boolean;
 }
 
-/** Weighted characters, see `weightOf`. */
-const MOST_WEIGHT = 220;
+// In weighted characters, see `weightOf`.
 /** A sentence shorter than this joins the next one; the first one is spoken as soon as it is there. */
 const SHORT_SENTENCE_WEIGHT = 24;
 /** From where the phrases 0, 1, 2, 3 are cut at a clause; later ones from the last number. */
@@ -67,57 +58,45 @@ const LOOKAHEAD = 3;
  * where it ends. A sentence ends a phrase; a clause does when the phrase is long enough, which is
  * early for the first one; nothing is longer than 220 weighted characters or the engine's maximum.
  */
-export class PhraseCutter implements TextSink {
+export class PhraseCutter implements PeekingSink {
   readonly #abbreviations: Abbreviations;
-  readonly #greek: boolean;
-  readonly #most: number;
   readonly #insertStops: boolean;
   readonly #emit: (phrase: CutPhrase) => void;
-  #characters: string[] = [];
-  #offsets: number[] = [];
-  /** Up to and with each character looked at. */
-  #weights: number[] = [];
-  #lengths: number[] = [];
+  readonly #buffer: PhraseBuffer;
+  readonly #reader: MarkReader;
+  /** Index of the first character not looked at. */
   #next = 0;
-  #mark: Mark | undefined;
+  /** The last place where a sentence or clause ends, and the blanks between words. */
   #lastMark: Cut | undefined;
   #blanks: number[] = [];
-  /** The first letter, and the first letter or digit. */
-  #letterAt = Infinity;
-  #speakableAt = Infinity;
-  #firstChecked = false;
+  #longChecked = false;
   #count = 0;
   #before: CutPhrase['before'] = '';
 
   constructor(
-    { language, maxCharacters = MOST_WEIGHT, insertStops }: CutterOptions,
+    { language, maxCharacters = Infinity, insertStops }: CutterOptions,
     emit: (phrase: CutPhrase) => void,
   ) {
     this.#abbreviations = chooseAbbreviations(language);
-    this.#greek = /^el\b/i.test(language ?? '');
-    this.#most = Math.max(1, Math.min(maxCharacters, MOST_WEIGHT));
     this.#insertStops = insertStops;
     this.#emit = emit;
+    this.#buffer = new PhraseBuffer(maxCharacters);
+    this.#reader = new MarkReader(language);
   }
 
   character(character: string, offset: number): void {
-    if (isBlank(character)) this.#addBlank(character, offset);
-    else {
-      this.#characters.push(character);
-      this.#offsets.push(offset);
-    }
-    if (this.#characters.length <= 2) this.#dropStart();
+    const buffer = this.#buffer;
+    if (isBlank(character)) buffer.addBlank(character, offset);
+    else buffer.add(character, offset);
+    if (buffer.length <= 2) this.#dropOrphans();
     this.#scan();
   }
 
   /** What the next character will be like: a stage before holds it, but a mark can be decided by it. */
   peek(next: string): void {
-    const mark = this.#mark;
-    if (!mark || mark.quote || !(mark.blank || mark.wide)) return;
-    const cut = this.#decide(mark, next);
-    if (!cut) return;
-    this.#cut(cut);
-    this.#scan();
+    const decided = this.#reader.peek(next);
+    const cut = decided && this.#decide(decided);
+    if (cut) this.#cut(cut);
   }
 
   boundary(): void {
@@ -131,147 +110,42 @@ export class PhraseCutter implements TextSink {
 
   /** Gives a complete sentence that waits only for the character behind it. */
   flushSentence(): void {
-    const mark = this.#mark;
-    if (mark?.kind !== 'sentence' || mark.quote || this.#speakableAt >= mark.end) return;
-    if (!endsSentence(this.#characters, mark, 'A', this.#abbreviations)) return;
+    const { mark } = this.#reader;
+    if (mark?.kind !== 'sentence' || mark.quote || this.#buffer.speakableAt >= mark.end) return;
+    if (!endsSentence(this.#buffer.characters, mark, 'A', this.#abbreviations)) return;
     this.#cut({ end: mark.end, pause: 'sentence' });
-    this.#scan();
-  }
-
-  #addBlank(character: string, offset: number): void {
-    const last = this.#characters.length - 1;
-    const previous = this.#characters[last];
-    if (previous === undefined) {
-      if (this.#count > 0 && this.#before === '') this.#before = ' ';
-    } else if (!isBlank(previous)) {
-      this.#characters.push(isNarrowBlank(character) || character === '\n' ? character : ' ');
-      this.#offsets.push(offset);
-    } else if (character === '\n' || isNarrowBlank(previous)) {
-      this.#characters[last] = character === '\n' ? character : ' ';
-    }
-  }
-
-  /** Marks that belong to what was before have nothing to belong to; `.5` is a number. */
-  #dropStart(): void {
-    let dropped = 0;
-    for (; dropped < this.#characters.length; dropped += 1) {
-      const first = this.#characters[dropped] ?? '';
-      const second = this.#characters[dropped + 1];
-      if (first === '.' && (second === undefined || isDigit(second))) break;
-      const orphan = isQuote(first) && second !== undefined && isBlank(second);
-      if (!isBadStart(first) && !isBlank(first) && !orphan) break;
-      if (isBlank(first) && this.#count > 0 && this.#before === '') this.#before = ' ';
-    }
-    if (dropped > 0) this.#restart(dropped);
-  }
-
-  #restart(from: number): void {
-    this.#characters.splice(0, from);
-    this.#offsets.splice(0, from);
-    this.#weights = [];
-    this.#lengths = [];
-    this.#next = 0;
-    this.#mark = undefined;
-    this.#lastMark = undefined;
-    this.#blanks = [];
-    this.#letterAt = Infinity;
-    this.#speakableAt = Infinity;
-    this.#firstChecked = false;
   }
 
   #scan(): void {
-    while (this.#next < this.#characters.length) {
+    while (this.#next < this.#buffer.length) {
       const index = this.#next;
-      this.#measure(index);
+      this.#buffer.measure(index);
       this.#next += 1;
       const cut = this.#look(index);
-      if (cut) this.#cut(cut);
+      if (cut) this.#take(cut);
     }
-  }
-
-  #measure(index: number): void {
-    const character = this.#characters[index] ?? '';
-    this.#weights[index] = this.#weightAt(index) + weightOf(character);
-    this.#lengths[index] = (this.#lengths[index - 1] ?? 0) + character.length;
-    if (isLetter(character)) this.#letterAt = Math.min(this.#letterAt, index);
-    if (isSpeakable(character)) this.#speakableAt = Math.min(this.#speakableAt, index);
-  }
-
-  /** The weight of the characters before `end`. */
-  #weightAt(end: number): number {
-    return this.#weights[end - 1] ?? 0;
-  }
-
-  #fits(end: number): boolean {
-    return this.#weightAt(end) <= MOST_WEIGHT && (this.#lengths[end - 1] ?? 0) <= this.#most;
   }
 
   #look(index: number): Cut | undefined {
-    const character = this.#characters[index] ?? '';
-    const cut = this.#followMark(index, character) ?? this.#lookBehindBlank(index, character);
+    const decided = this.#reader.read(this.#buffer.characters, index);
+    const cut = (decided && this.#decide(decided)) ?? this.#lookBehindBlank(index);
     if (cut) return cut;
-    this.#mark ??= this.#openMark(this.#next - 1, character);
-    return isBlank(character) ? undefined : this.#limit(this.#next - 1);
+    // Not `index`: a full stop may have been put before it.
+    const current = this.#next - 1;
+    this.#reader.open(this.#buffer.characters, current);
+    return isBlank(this.#buffer.at(current)) ? undefined : this.#limit(current);
   }
 
-  /** A mark is decided by what follows it; it takes the closers with it. */
-  #followMark(index: number, character: string): Cut | undefined {
-    const mark = this.#mark;
-    if (!mark) return undefined;
-    if (mark.quote) {
-      mark.quote = false;
-      if (!isBlank(character) && !isBadStart(character)) {
-        return this.#decide(mark, this.#characters[index - 1] ?? '');
-      }
-      mark.end = index;
-      mark.blank = false;
-    }
-    if (isBlank(character)) {
-      if (mark.wide) return this.#decide(mark, character);
-      mark.blank = true;
-    } else if (this.#extend(mark, index, character)) {
-      mark.blank = false;
-    } else if (mark.blank && isQuote(character)) {
-      mark.quote = true;
-    } else if (mark.blank || mark.wide) {
-      return this.#decide(mark, character);
-    } else {
-      this.#mark = undefined;
-    }
-    return undefined;
-  }
-
-  #extend(mark: Mark, index: number, character: string): boolean {
-    const terminator = isTerminator(character);
-    const narrow = character === '»' && isNarrowBlank(this.#characters[index - 1] ?? '');
-    const closer = mark.blank ? isCloser(character) || narrow : isGluedCloser(character);
-    const clauseMark = mark.kind === 'clause' && isClauseMark(character);
-    if (!terminator && !closer && !clauseMark) return false;
-    mark.end = index + 1;
-    if (terminator && mark.kind === 'clause') {
-      mark.kind = 'sentence';
-      mark.start = index;
-    }
-    if (!closer) {
-      mark.marksEnd = index + 1;
-      mark.wide ||= isWideTerminator(character) || isWideClauseMark(character);
-    }
-    return true;
-  }
-
-  #decide(mark: Mark, next: string): Cut | undefined {
-    this.#mark = undefined;
+  #decide({ mark, next }: DecidedMark): Cut | undefined {
     const { end, kind } = mark;
     const ends =
       kind === 'clause'
         ? !isDigit(next)
-        : endsSentence(this.#characters, mark, next, this.#abbreviations);
-    if (!ends || !this.#fits(end)) return undefined;
+        : endsSentence(this.#buffer.characters, mark, next, this.#abbreviations);
+    if (!ends || !this.#buffer.fits(end)) return undefined;
     this.#lastMark = { end, pause: kind };
     const enough = kind === 'clause' ? this.#clauseWeight() : this.#sentenceWeight();
-    return this.#weightAt(end) >= enough && this.#hasLetterBefore(end)
-      ? { end, pause: kind }
-      : undefined;
+    return this.#isPhrase(end, enough) ? this.#lastMark : undefined;
   }
 
   #clauseWeight(): number {
@@ -282,141 +156,116 @@ export class PhraseCutter implements TextSink {
     return this.#count === 0 ? 0 : SHORT_SENTENCE_WEIGHT;
   }
 
-  #hasLetterBefore(end: number): boolean {
-    return (this.#count === 0 ? this.#letterAt : this.#speakableAt) < end;
+  /** Whether the characters before `end` are enough to speak; the first phrase needs a letter. */
+  #isPhrase(end: number, weight: number): boolean {
+    const { letterAt, speakableAt } = this.#buffer;
+    const saysSomething = (this.#count === 0 ? letterAt : speakableAt) < end;
+    return saysSomething && this.#buffer.weightAt(end) >= weight && this.#buffer.fits(end);
   }
 
-  #openMark(index: number, character: string): Mark | undefined {
-    const kind = this.#kindOf(index, character);
-    if (!kind) return undefined;
-    const wide = isWideTerminator(character) || isWideClauseMark(character);
-    const end = index + 1;
-    return { kind, start: index, marksEnd: end, end, wide, blank: false, quote: false };
-  }
-
-  #kindOf(index: number, character: string): Mark['kind'] | undefined {
-    if (isTerminator(character)) return 'sentence';
-    const previous = this.#characters[index - 1] ?? '';
-    if (character === ';' || character === '\u037e') {
-      return this.#greek || isGreek(previous) ? 'sentence' : 'clause';
-    }
-    if (character === '–') return isBlank(previous) ? 'clause' : undefined;
-    return isClauseMark(character) ? 'clause' : undefined;
-  }
-
-  /** What a blank before this character means: a line end, a Thai clause, or a place for a forced cut. */
-  #lookBehindBlank(index: number, character: string): Cut | undefined {
-    const blank = this.#characters[index - 1] ?? '';
-    if (index < 2 || !isBlank(blank) || isBlank(character) || this.#mark) return undefined;
+  /** What a blank before a character means: a line end, a Thai clause, or a place for a forced cut. */
+  #lookBehindBlank(index: number): Cut | undefined {
+    const buffer = this.#buffer;
     const end = index - 1;
-    const previous = this.#characters[end - 1] ?? '';
-    if (isNarrowBlank(blank) || isBadStart(character) || this.#isTrailing(end - 1)) {
-      return undefined;
-    }
-    if (blank === '\n' && (isUpper(character) || isDigit(character))) {
-      return this.#endLine(end, previous);
-    }
-    if (this.#fits(end)) this.#blanks.push(end);
-    if (!isSpaceless(previous) || !isSpaceless(character) || !this.#fits(end)) return undefined;
-    this.#lastMark = { end, pause: 'clause' };
+    if (this.#reader.mark || !buffer.splitsAt(end)) return undefined;
+    if (buffer.fits(end)) this.#blanks.push(end);
+    const character = buffer.at(index);
+    const lineEnd = buffer.at(end) === '\n';
+    if (lineEnd && (isUpper(character) || isDigit(character))) return this.#endLine(end);
+    if (!isSpaceless(buffer.at(end - 1)) || !isSpaceless(character)) return undefined;
+    if (buffer.fits(end)) this.#lastMark = { end, pause: 'clause' };
     const enough = this.#count === 0 ? FIRST_SPACELESS_WEIGHT : this.#clauseWeight();
-    return this.#weightAt(end) >= enough ? { end, pause: 'clause' } : undefined;
+    return this.#isPhrase(end, enough) ? { end, pause: 'clause' } : undefined;
   }
 
-  #endLine(end: number, previous: string): Cut | undefined {
-    const punctuated = isTerminator(previous) || isClauseMark(previous);
-    const fits = this.#fits(end);
-    const long = this.#weightAt(end) >= this.#clauseWeight() && this.#hasLetterBefore(end);
-    if (fits && long && !isTerminator(previous)) return { end, pause: 'clause' };
-    if (fits) this.#blanks.push(end);
-    if (!this.#insertStops || punctuated || !(isSpeakable(previous) || isGluedCloser(previous))) {
-      return undefined;
-    }
-    this.#characters.splice(end, 1, '.', ' ');
-    this.#offsets.splice(end, 0, this.#offsets[end] ?? 0);
-    for (let index = end; index < end + 3; index += 1) this.#measure(index);
+  /** A line that the next one joins is a clause; short ones get a full stop instead of a cut. */
+  #endLine(end: number): Cut | undefined {
+    const last = this.#buffer.at(end - 1);
+    if (isTerminator(last)) return undefined;
+    if (this.#isPhrase(end, this.#clauseWeight())) return { end, pause: 'clause' };
+    if (!this.#insertStops || isClauseMark(last)) return undefined;
+    if (!isSpeakable(last) && !isGluedCloser(last)) return undefined;
+    this.#buffer.insertStop(end);
     this.#next += 1;
-    if (this.#fits(end + 1)) this.#lastMark = { end: end + 1, pause: 'sentence' };
+    if (this.#buffer.fits(end + 1)) this.#lastMark = { end: end + 1, pause: 'sentence' };
     return undefined;
   }
 
   /** The cut of a phrase that grew too long; waits for a mark that is nearly decided. */
   #limit(index: number): Cut | undefined {
-    const end = index + 1;
-    const mark = this.#mark;
-    if (this.#fits(end)) {
-      const word = this.#count === 0 && !mark && isBlank(this.#characters[index - 1] ?? '');
-      return word ? this.#limitFirst(index) : undefined;
+    const buffer = this.#buffer;
+    const { mark } = this.#reader;
+    if (buffer.fits(index + 1)) {
+      const begins = this.#count === 0 && !mark && isBlank(buffer.at(index - 1));
+      return begins ? this.#limitFirst(index) : undefined;
     }
-    if (mark && this.#fits(mark.end) && end - mark.end <= LOOKAHEAD) return undefined;
+    if (mark && buffer.fits(mark.end) && index + 1 - mark.end <= LOOKAHEAD) return undefined;
     return this.#forcedCut();
   }
 
-  #limitFirst(end: number): Cut | undefined {
-    if (this.#firstChecked || this.#weightAt(end) <= LONG_FIRST_WEIGHT) return undefined;
-    this.#firstChecked = true;
-    const early = this.#blanks.filter((blank) => this.#weightAt(blank) <= LONG_FIRST_CUT_WEIGHT);
+  /** Only where a word begins: a sentence that ends with the 91st character is not cut before it. */
+  #limitFirst(index: number): Cut | undefined {
+    const buffer = this.#buffer;
+    if (this.#longChecked || buffer.weightAt(index) <= LONG_FIRST_WEIGHT) return undefined;
+    this.#longChecked = true;
+    const early = this.#blanks.filter((blank) => buffer.weightAt(blank) <= LONG_FIRST_CUT_WEIGHT);
     const last = early.at(-1);
-    return last !== undefined && early.length > 1 && this.#hasLetterBefore(last)
-      ? { end: last, pause: 'none' }
-      : undefined;
+    if (last === undefined || early.length < 2 || !this.#isPhrase(last, 0)) return undefined;
+    return { end: last, pause: 'none' };
   }
 
   #forcedCut(): Cut {
-    let most = this.#characters.length;
-    while (most > 1 && !this.#fits(most)) most -= 1;
+    const buffer = this.#buffer;
+    let most = buffer.length;
+    while (most > 1 && !buffer.fits(most)) most -= 1;
     const least = Math.ceil(most * LEAST_PART);
     const mark = this.#lastMark;
     if (mark && mark.end >= least) return mark;
     const blank = this.#blanks.at(-1);
     if (blank !== undefined) return { end: blank, pause: 'none' };
-    return mark ?? { end: findForcedCut(this.#characters, least, most), pause: 'none' };
+    return mark ?? { end: findForcedCut(buffer.characters, least, most), pause: 'none' };
   }
 
   #flush(pause: Pause | undefined): void {
-    while (!this.#fits(this.#trimmedEnd(this.#characters.length))) {
-      this.#cut(this.#forcedCut());
-      this.#scan();
-    }
-    const end = this.#characters.length;
-    if (end > 0) this.#cut({ end, pause: pause ?? this.#pauseAtEnd() });
+    const buffer = this.#buffer;
+    while (!buffer.fits(buffer.trimmedEnd(buffer.length))) this.#cut(this.#forcedCut());
+    if (buffer.length === 0) return;
+    const atEnd = this.#reader.kindAtEnd(buffer.characters) ?? 'none';
+    this.#cut({ end: buffer.length, pause: pause ?? atEnd });
   }
 
-  #pauseAtEnd(): Pause {
-    let place = this.#characters.length - 1;
-    const skipped = (character: string) => isBlank(character) || isGluedCloser(character);
-    while (place > 0 && skipped(this.#characters[place] ?? '')) place -= 1;
-    return this.#kindOf(place, this.#characters[place] ?? '') ?? 'none';
+  #cut(cut: Cut): void {
+    this.#take(cut);
+    this.#scan();
   }
 
-  /** Without blanks and openers at the end: they belong to nothing, or to what follows. */
-  #trimmedEnd(end: number): number {
-    let trimmed = end;
-    while (trimmed > 0 && this.#isTrailing(trimmed - 1)) trimmed -= 1;
-    return trimmed;
-  }
-
-  /** A blank, or an opening bracket or quote; `Hallo.“` closes one. */
-  #isTrailing(index: number): boolean {
-    const character = this.#characters[index] ?? '';
-    if (isBlank(character)) return true;
-    const glued = index > 0 && !isBlank(this.#characters[index - 1] ?? '');
-    return isOpener(character) && !(glued && isGluedCloser(character));
-  }
-
-  #cut({ end, pause }: Cut): void {
-    const length = this.#trimmedEnd(end);
-    const characters = this.#characters.slice(0, length);
-    if (characters.some((character) => isSpeakable(character))) {
-      const text = characters.map((one) => (isBlank(one) ? ' ' : one)).join('');
-      const rawStart = this.#offsets[0] ?? 0;
-      const rawEnd = (this.#offsets[length - 1] ?? 0) + (characters.at(-1)?.length ?? 0);
-      const before = this.#before;
+  /** Emits what is before the cut and begins anew behind it. */
+  #take({ end, pause }: Cut): void {
+    const length = this.#buffer.trimmedEnd(end);
+    const before = this.#before;
+    if (this.#buffer.speakableAt < length) {
       this.#count += 1;
       this.#before = '';
-      this.#emit({ text, rawStart, rawEnd, pause, before });
+      this.#emit({ ...this.#buffer.text(length), pause, before });
     }
     this.#restart(end);
-    this.#dropStart();
+    this.#dropOrphans();
+  }
+
+  #dropOrphans(): void {
+    const orphans = this.#buffer.orphans();
+    if (orphans === 0) return;
+    const blank = this.#buffer.characters.slice(0, orphans).some((one) => isBlank(one));
+    if (blank && this.#count > 0 && this.#before === '') this.#before = ' ';
+    this.#restart(orphans);
+  }
+
+  #restart(from: number): void {
+    this.#buffer.drop(from);
+    this.#reader.mark = undefined;
+    this.#next = 0;
+    this.#lastMark = undefined;
+    this.#blanks = [];
+    this.#longChecked = false;
   }
 }
