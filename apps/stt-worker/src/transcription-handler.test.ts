@@ -223,6 +223,22 @@ describe('a recording in a chat', () => {
     expect(await transcripts.find([key], 60_000)).toEqual([{ text: '', durationSeconds: 1 }]);
   });
 
+  it.each([
+    ['invalid_file_format', 'file', 'messages[0].content[1].input_audio.data'],
+    ['unsupported_language', 'language', 'language'],
+  ] as const)('%s of its %s is told as of %s', async (code, param, told) => {
+    const chatPart = partOf('antiphon:transcript:default:4');
+    const fails: Transcribe = async function* () {
+      yield segment('half');
+      throw new VoiceError(code, { param, message: 'no' });
+    };
+    const place = 'messages[0].content[1].input_audio.data';
+    const { error } = await run(fails, { chatPart: { ...chatPart, param: place } });
+    expect(error).toMatchObject({ code, message: 'no', param: told });
+    expect((await run(fails, { chatPart })).error).toMatchObject({ param });
+    expect((await run(fails)).error).toMatchObject({ param });
+  });
+
   it('has its end only when it is kept, and nothing is kept when the engine breaks off', async () => {
     const key = 'antiphon:transcript:default:3';
     const broken = await run(

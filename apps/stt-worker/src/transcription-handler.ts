@@ -38,6 +38,8 @@ export function createTranscriptionHandler(
         { type: 'transcript-delta', segment, ...(words ? { words } : {}) },
         { signal },
       );
+    }).catch((error: unknown) => {
+      throw faultOf(job, error);
     });
     if (job.chatPart) {
       // First: the end lets the chat job run, which reads it.
@@ -54,6 +56,13 @@ export function createTranscriptionHandler(
 
 const partOf = ({ chatPart }: TranscriptionJob) =>
   chatPart ? { partIndex: chatPart.partIndex } : {};
+
+/** What an upload calls its `file` is a part of a message in a chat. */
+function faultOf({ chatPart }: TranscriptionJob, error: unknown): unknown {
+  if (!chatPart?.param || !(error instanceof VoiceError) || error.param !== 'file') return error;
+  const { code, message, cause } = error;
+  return new VoiceError(code, { message, param: chatPart.param, cause });
+}
 
 type SegmentEvent = Extract<TranscriptEvent, { type: 'segment' }>;
 type FinishEvent = Extract<TranscriptEvent, { type: 'finish' }>;

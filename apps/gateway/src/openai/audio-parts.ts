@@ -13,6 +13,8 @@ export interface AudioPart {
   messageIndex: number;
   /** In the message's `content`. */
   partIndex: number;
+  /** What an error calls it: `messages[0].content[1].input_audio.data`. */
+  param: string;
   bytes: Buffer;
   /** Of `bytes`, as hex. */
   sha256: string;
@@ -50,10 +52,10 @@ export async function extractAudioParts(
   for (const place of places) {
     const bytes = decodeBase64(place, maxBytes);
     const format = detectUploadFormat(bytes.subarray(0, UPLOAD_MAGIC_BYTES));
-    if (!format) throw new VoiceError('invalid_file_format', { param: `${place.param}.data` });
-    const { messageIndex, partIndex } = place;
+    const { messageIndex, partIndex, param } = place;
+    if (!format) throw new VoiceError('invalid_file_format', { param });
     const sha256 = await hashOf(bytes);
-    parts.push({ messageIndex, partIndex, bytes, sha256, format, sizeBytes: bytes.length });
+    parts.push({ messageIndex, partIndex, param, bytes, sha256, format, sizeBytes: bytes.length });
   }
   return parts;
 }
@@ -81,7 +83,7 @@ export function replaceAudioParts(
 interface AudioPlace {
   messageIndex: number;
   partIndex: number;
-  /** `messages[0].content[1].input_audio` */
+  /** `messages[0].content[1].input_audio.data` */
   param: string;
   data: string;
 }
@@ -98,7 +100,7 @@ function findAudioParts(messages: readonly Message[]): AudioPlace[] {
       if (message['role'] !== 'user')
         throw unknownType(type, param, 'Only messages of the user have one.');
       const data = dataOf(messages, messageIndex, partIndex);
-      places.push({ messageIndex, partIndex, param: `${param}.input_audio`, data });
+      places.push({ messageIndex, partIndex, param: `${param}.input_audio.data`, data });
     }
   }
   if (places.length > MAX_AUDIO_PARTS) {
@@ -147,10 +149,7 @@ function decodeBase64({ data, param }: AudioPlace, maxBytes: number): Buffer {
 }
 
 const base64Fault = (param: string, what: string): VoiceError =>
-  new VoiceError('invalid_value', {
-    param: `${param}.data`,
-    message: `Invalid '${param}.data': ${what}.`,
-  });
+  new VoiceError('invalid_value', { param, message: `Invalid '${param}': ${what}.` });
 
 /** In slices: a large recording must not hold up other streams. */
 async function hashOf(bytes: Buffer): Promise<string> {

@@ -79,6 +79,7 @@ it('stores each content once and has a job for each', async () => {
         partIndex: index,
         transcriptKey: recordings.keyOf(parts[index] as AudioPart),
         keepMs: 900_000,
+        param: `messages[${index === 0 ? 2 : 1}].content[0].input_audio.data`,
       },
     });
     const blob = await blobs.get(data.blobId);

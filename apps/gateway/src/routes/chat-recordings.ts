@@ -53,13 +53,13 @@ export async function storeChatRecordings(
     keyOf,
     heardSeconds: heard.reduce((sum, transcript) => sum + (transcript?.durationSeconds ?? 0), 0),
     jobsOf: (streamId) =>
-      stored.map(({ transcriptKey, ...file }, partIndex) => ({
+      stored.map(({ transcriptKey, param, ...file }, partIndex) => ({
         queueName: worker.queueName,
         jobId: `${streamId}-t${partIndex}`,
         data: {
           ...{ version: 1 as const, streamId, tenantId, gatewayId, model, ...file },
           ...{ operation: 'transcribe' as const, wordTimes: false, maxAudioSeconds },
-          chatPart: { partIndex, transcriptKey, keepMs },
+          chatPart: { partIndex, transcriptKey, keepMs, param },
         },
       })),
     async delete() {
@@ -76,9 +76,9 @@ const tooMany = (count: number): VoiceError =>
 
 async function storeAll(unheard: readonly [string, AudioPart][], blobs: BlobStore) {
   const puts = await Promise.allSettled(
-    unheard.map(async ([transcriptKey, { bytes, format }]) => {
+    unheard.map(async ([transcriptKey, { bytes, format, param }]) => {
       const { blobId, sizeBytes } = await blobs.put(Readable.from([bytes]));
-      return { transcriptKey, blobId, format, sizeBytes };
+      return { transcriptKey, param, blobId, format, sizeBytes };
     }),
   );
   const stored = puts.flatMap((put) => (put.status === 'fulfilled' ? [put.value] : []));

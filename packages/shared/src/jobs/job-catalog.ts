@@ -71,7 +71,13 @@ export const transcriptionJobSchema = z.object({
   maxAudioSeconds: z.number(),
   /** A recording in a chat: its number there, and under which key its transcript is kept for so long. */
   chatPart: z
-    .object({ partIndex: z.number().int(), transcriptKey: z.string(), keepMs: z.number().int() })
+    .object({
+      partIndex: z.number().int(),
+      transcriptKey: z.string(),
+      keepMs: z.number().int(),
+      /** What the client calls the recording, for an error's `param`. */
+      param: z.string().optional(),
+    })
     .optional(),
 });
 export type TranscriptionJob = z.output<typeof transcriptionJobSchema>;
