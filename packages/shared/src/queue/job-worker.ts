@@ -197,7 +197,8 @@ export class JobWorker<Kind extends JobKind> {
     const { log, logger } = this.#options;
     if (thrown instanceof StreamClosed) {
       // Redis came back without what this run had written: nobody else will end the stream.
-      if (thrown.reason === 'gap') await this.#finish(streamId, new VoiceError('stream_interrupted'));
+      if (thrown.reason === 'gap')
+        await this.#finish(streamId, new VoiceError('stream_interrupted'));
       return;
     }
     if (thrown instanceof JobAborted) {
@@ -226,7 +227,9 @@ export class JobWorker<Kind extends JobKind> {
 
   /** A chat that broke off is spoken as far as it was written. */
   async #finish(streamId: string, error: VoiceError): Promise<void> {
-    await this.#options.log.finish(streamId, error, { afterPhrases: this.#options.kind === 'chat' });
+    await this.#options.log.finish(streamId, error, {
+      afterPhrases: this.#options.kind === 'chat',
+    });
   }
 
   async #checkLeases(): Promise<void> {
