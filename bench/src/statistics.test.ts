@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { median, quantile, rotated } from './statistics.ts';
+import { median, quantile, rotated, seededRandom } from './statistics.ts';
 
 describe('quantile', () => {
   test('sorts by value, not by text', () => {
@@ -31,4 +31,13 @@ test('rotated gives each side each place once', () => {
     'cab',
     'abc',
   ]);
+});
+
+test('random numbers are the same for the same seed, spread evenly', () => {
+  const draw = (seed: number): number[] => Array.from({ length: 1000 }, seededRandom(seed));
+  const numbers = draw(20);
+  expect(draw(20)).toEqual(numbers);
+  expect(draw(21)).not.toEqual(numbers);
+  expect(numbers.every((number) => number >= 0 && number < 1)).toBe(true);
+  for (const p of [0.1, 0.5, 0.9]) expect(quantile(numbers, p)).toBeCloseTo(p, 1);
 });
