@@ -111,10 +111,16 @@ function readFrame(frame: string, answer: SpokenTranscript): void {
   if (error) answer.errors.push(error);
   if (phraseError) answer.phraseErrors.push(phraseError);
   answer.usage = usage ?? answer.usage;
-  const choice = choices?.[0];
-  if (choice?.finish_reason) answer.finishReasons.push(choice.finish_reason);
-  answer.content += choice?.delta.content ?? '';
-  const { id, transcript, data, expires_at: expiresAt } = choice?.delta.audio ?? {};
+  if (choices?.[0]) readChoice(choices[0], answer);
+}
+
+function readChoice(
+  { delta, finish_reason: finishReason }: NonNullable<ChunkFrame['choices']>[number],
+  answer: SpokenTranscript,
+): void {
+  if (finishReason) answer.finishReasons.push(finishReason);
+  answer.content += delta.content ?? '';
+  const { id, transcript, data, expires_at: expiresAt } = delta.audio ?? {};
   if (id !== undefined) answer.audioIds.push(id);
   if (expiresAt !== undefined) answer.expiries.push(expiresAt);
   answer.transcript += transcript ?? '';
