@@ -6,6 +6,7 @@ import { until } from '@antiphon/testing/until';
 import { Redis } from 'ioredis';
 import OpenAI, { toFile } from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { hum, recordingOf } from './recording.ts';
 import { type Stack, startStack } from './stack.ts';
 
 /** A question that is asked aloud and answered aloud, through the embedded engines and the SDK. */
@@ -25,7 +26,6 @@ const KEY = 'key-of-tenant-a-0123456789';
 const OTHER_KEY = 'key-of-tenant-b-0123456789';
 const AUDIO_ID_TTL_MS = 300;
 const WAV_HEADER_BYTES = 44;
-const SAMPLE_RATE_HZ = 24_000;
 const UNHEARD_SECONDS = 0.05;
 const SPOKEN = {
   modalities: ['text', 'audio'] as ('text' | 'audio')[],
@@ -71,11 +71,6 @@ async function leftovers(): Promise<string[]> {
   return [...jobs, ...(await readdir(join(stack.dataDirectory, 'blobs')))];
 }
 
-const recordingOf = (bytes: Uint8Array, format: 'wav' | 'mp3' = 'wav'): Recording => ({
-  type: 'input_audio',
-  input_audio: { data: Buffer.from(bytes).toString('base64'), format },
-});
-
 async function record(input: string, format: 'wav' | 'mp3' = 'wav'): Promise<Recording> {
   const speech = { model: 'tts-1', voice: 'alloy', input, response_format: format };
   const response = await openai.audio.speech.create(speech);
@@ -115,22 +110,6 @@ async function transcriptMs({ id }: { id: string }): Promise<number | undefined>
   expect(timings.firstAudioMs).toBeGreaterThan(0);
   return timings.transcriptMs;
 }
-
-function wavOf(pcm: Uint8Array, sampleRateHz = SAMPLE_RATE_HZ): Buffer {
-  const header = Buffer.from('RIFF????WAVEfmt ????????????????????data????', 'latin1');
-  header.writeUInt32LE(pcm.length + 36, 4);
-  header.writeUInt32LE(16, 16);
-  header.writeUInt16LE(1, 20);
-  header.writeUInt16LE(1, 22);
-  header.writeUInt32LE(sampleRateHz, 24);
-  header.writeUInt32LE(sampleRateHz * 2, 28);
-  header.writeUInt16LE(2, 32);
-  header.writeUInt16LE(16, 34);
-  header.writeUInt32LE(pcm.length, 40);
-  return Buffer.concat([header, pcm]);
-}
-const silence = (seconds: number) =>
-  recordingOf(wavOf(Buffer.alloc(Math.round(seconds * SAMPLE_RATE_HZ) * 2)));
 
 describe('a question that is asked aloud', () => {
   it('is answered aloud: one that listens to the answer hears its words', async () => {
@@ -195,7 +174,7 @@ describe('a question that is asked aloud', () => {
   });
 
   it('without a word in it is told to the model as silence', async () => {
-    const messages = ask(silence(1));
+    const messages = ask(recordingOf(hum(1)));
     const { choices } = await openai.chat.completions.create({ model: 'demo', messages });
     expect(choices[0]?.message.content).toContain('You said: "[silence]"');
   });
@@ -296,7 +275,7 @@ describe('a recording that is none', () => {
     ],
     [
       'too short to hold a sound',
-      () => silence(UNHEARD_SECONDS),
+      () => recordingOf(hum(UNHEARD_SECONDS)),
       { code: 'audio_too_short', param: `${place}.data` },
     ],
     [
@@ -310,7 +289,7 @@ describe('a recording that is none', () => {
   });
 
   it('longer than MAX_AUDIO_SECONDS', async () => {
-    for (const error of await refused(silence(2), strict)) {
+    for (const error of await refused(recordingOf(hum(2)), strict)) {
       expect(error).toMatchObject({ status: 400, code: 'audio_too_long', param: `${place}.data` });
     }
   });
