@@ -3,7 +3,7 @@
  * beside a loop in one process.
  *
  *   npm run bench                        all cases; writes bench/results.md
- *   npm run bench -- --quick             under 2 minutes, writes nothing
+ *   npm run bench -- --quick             about 2 minutes, writes nothing
  *   npm run bench -- --case flood        only cases whose name contains this
  *   npm run bench -- --case voice        spoken answers alone
  *   npm run bench -- --profile           CPU profiles of antiphon's processes, top functions printed
