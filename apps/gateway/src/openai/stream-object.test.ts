@@ -65,8 +65,10 @@ describe('its playback', () => {
       stage: 'queued',
       playback: { producedMs: 1500, playedMs: 1000, ended: false },
     });
-    const ended = describeStream('s1', { ...state, 'playback:done': '1' });
-    expect(ended.playback?.ended).toBe(true);
+    const ended = describeStream('s1', { ...state, 'playback:index': '1' });
+    expect(ended.playback).toEqual({ producedMs: 1500, playedMs: 1000, ended: true });
+    const failed = describeStream('s1', { ...state, 'playback:error': 'player_failed' });
+    expect(failed.playback).toMatchObject({ ended: false, error: 'player_failed' });
   });
 
   it('is left out elsewhere', () => {

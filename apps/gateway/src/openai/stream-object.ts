@@ -31,7 +31,7 @@ function isBegun({ seq, ...state }: StreamState): boolean {
 export const STREAM_FIELDS = [
   ...['status', 'kind', 'model', 'openedMs', 'seq', 'chat:epoch', 'chat:index', 'phrase-0:epoch'],
   ...['phraseCount', 'waiting', 'ended', 'failed', 'timings'],
-  ...['playback', 'playback:epoch', 'playback:done', 'produced', 'sent'],
+  ...['playback', 'playback:epoch', 'playback:index', 'playback:error', 'produced', 'sent'],
 ];
 
 /** What the API says of a stream. Everything comes from its state in Redis, on any gateway. */
@@ -51,7 +51,13 @@ export const streamObjectSchema = z.object({
     .optional(),
   /** Where the server plays it: sound that was made, and that was given to the player. */
   playback: z
-    .object({ producedMs: z.number().int(), playedMs: z.number().int(), ended: z.boolean() })
+    .object({
+      producedMs: z.number().int(),
+      playedMs: z.number().int(),
+      ended: z.boolean(),
+      /** Code of the fault for which nothing more is heard. */
+      error: z.string().optional(),
+    })
     .optional(),
 });
 
@@ -86,10 +92,12 @@ function countPhrases(state: StreamState): StreamObject['phrases'] {
 
 function describePlayback(state: StreamState): StreamObject['playback'] {
   if (state['playback'] !== '1') return undefined;
+  const error = state['playback:error'];
   const toMs = (samples = '0') => Math.round((Number(samples) * 1000) / SAMPLE_RATE_HZ);
   return {
     producedMs: toMs(state['produced']),
     playedMs: toMs(state['sent']),
-    ended: state['playback:done'] !== undefined,
+    ended: state['playback:index'] !== undefined,
+    ...(error === undefined ? {} : { error }),
   };
 }

@@ -7,6 +7,9 @@ import type { OpenedStream } from './open-stream.ts';
 import type { SoundPart } from './stream-sound.ts';
 import type { StreamTimer } from './stream-timer.ts';
 
+/** How often whoever looks at the stream is told: once a second. */
+const TELL_SAMPLES = SAMPLE_RATE_HZ;
+
 type PcmPart = Extract<SoundPart, { type: 'pcm' }>;
 
 export interface StreamPlaybackOptions {
@@ -31,6 +34,7 @@ export class StreamPlayback {
   /** Nothing can be played any more: what still comes is let go. */
   #failure: VoiceError | undefined;
   #heardSamples = 0;
+  #toldSamples = 0;
 
   constructor(options: StreamPlaybackOptions) {
     this.#options = options;
@@ -82,7 +86,8 @@ export class StreamPlayback {
       await playback.write(part.pcm);
       this.#waiting.shift();
       this.#heardSamples += samples;
-      await part.delivered();
+      void part.delivered(); // not awaited: a slow Redis would be heard as a gap
+      if (this.#heardSamples - this.#toldSamples >= TELL_SAMPLES) void this.#tell();
     }
     // What the player has taken is not heard yet: no deadline runs meanwhile.
     opened.watched.listening.begin();
@@ -115,13 +120,12 @@ export class StreamPlayback {
   /** For whoever asks after the stream. */
   async #tell(): Promise<void> {
     const { context, opened } = this.#options;
-    const facts = {
-      player: context.config.AUDIO_PLAYER,
-      heardSeconds: Math.round((this.#heardSamples / SAMPLE_RATE_HZ) * 1000) / 1000,
-      ...(this.#failure ? { error: this.#failure.code } : {}),
-    };
+    this.#toldSamples = this.#heardSamples;
+    const failure: Record<string, string> = this.#failure
+      ? { 'playback:error': this.#failure.code }
+      : {};
     await context.log
-      .annotate(opened.streamId, { playback: JSON.stringify(facts) })
+      .annotate(opened.streamId, { sent: this.#heardSamples, ...failure })
       .catch((error: unknown) => {
         context.logger.warn({ err: error, streamId: opened.streamId }, 'playback not noted');
       });
