@@ -12,7 +12,7 @@ import { type AppProcess, type Stack, residentBytes, startStack } from './stack.
 let stack: Stack;
 let openai: OpenAI;
 let redis: Redis;
-let ttsWorkers: AppProcess[];
+let ttsWorkers: (AppProcess & { workerId: string })[];
 
 const SAMPLE_RATE_HZ = 24_000;
 const BYTES_PER_SECOND = SAMPLE_RATE_HZ * 2;
@@ -25,7 +25,7 @@ const CODE = '```\nyellow = submarine(elephant)\n```';
 const WITH_CODE = `${FIRST.sentence}\n\n${CODE}\n\n${SECOND.sentence}`;
 /** Long sentences, so that most of the time a phrase is being made: 220 letters at most, 10 s each. */
 const LONG = Array.from(
-  { length: 24 },
+  { length: 12 },
   (_, index) =>
     `In the chapter with the number ${index} ${SPOKEN_SENTENCES.slice(0, 2)
       .map(({ sentence }) => sentence.toLowerCase().replace('.', ''))
@@ -38,18 +38,26 @@ beforeAll(async () => {
     environment: { LLM_DEMO_TOKENS_PER_SECOND: '0', 'tts-worker:CONCURRENCY': '1' },
     models: ['demo', 'whisper-1'],
   });
-  ttsWorkers = [stack.start('tts-worker'), stack.start('tts-worker')];
-  for (const { output } of ttsWorkers) {
-    await until(() => output().includes('"ready"'), { timeoutMs: 10_000 });
-  }
+  redis = new Redis(stack.redis.url);
+  ttsWorkers = [await startTtsWorker(), await startTtsWorker()];
   await stack.untilModel('tts-1');
   openai = new OpenAI({ baseURL: stack.baseUrl, apiKey: 'unused', maxRetries: 0 });
-  redis = new Redis(stack.redis.url);
 }, 60_000);
 afterAll(async () => {
   redis?.disconnect();
   await stack?.close();
 });
+
+/** One by one: so it is known which process has which id. */
+async function startTtsWorker(): Promise<(typeof ttsWorkers)[number]> {
+  const others = new Set(await redis.keys('antiphon:worker:*'));
+  const started = stack.start('tts-worker');
+  const key = await until(
+    async () => (await redis.keys('antiphon:worker:*')).find((one) => !others.has(one)),
+    { timeoutMs: 10_000, what: 'the tts-worker' },
+  );
+  return { ...started, workerId: key.replace('antiphon:worker:', '') };
+}
 
 const say = (text: string) => [{ role: 'user' as const, content: `say: ${text}` }];
 const SPOKEN = {
@@ -130,7 +138,7 @@ describe('a streamed answer with code', () => {
   }, 60_000);
 });
 
-describe('a whole answer', () => {
+describe('an answer as a file', () => {
   it.each(['wav', 'mp3', 'flac', 'opus', 'aac'] as const)(
     'as %s is as long as in samples, and heard',
     async (format) => {
@@ -151,6 +159,21 @@ describe('a whole answer', () => {
     },
     60_000,
   );
+
+  it.each(['mp3', 'opus'] as const)('streamed as %s is one file as well', async (format) => {
+    const prompt = `say: ${WITH_CODE}`;
+    const [pcm, file] = [
+      await readSpokenStream(stack.baseUrl, { prompt }),
+      await readSpokenStream(stack.baseUrl, {
+        ...{ prompt, body: { audio: { voice: 'alloy', format } } },
+      }),
+    ];
+    expect(file).toMatchObject({ done: true, errors: [], finishReasons: ['stop'] });
+    const samples = await decodeToPcm(soundOf(file), { sampleRateHz: SAMPLE_RATE_HZ });
+    const seconds = soundOf(pcm).length / BYTES_PER_SECOND;
+    expect(Math.abs(samples.length / SAMPLE_RATE_HZ - seconds)).toBeLessThan(0.1);
+    await expectHeard(asWav(Buffer.from(samples.buffer)));
+  });
 
   it('is what /v1/audio/speech makes of the same words', async () => {
     const input = SPOKEN_SENTENCES.slice(0, 3)
@@ -229,52 +252,59 @@ describe('a listener who takes nothing', () => {
 });
 
 describe('a tts-worker killed while it makes a phrase', () => {
-  /** Stops a process where it stands; true when an answer then waits for it. */
-  async function freeze({ pid }: AppProcess, stateKey: string): Promise<boolean> {
-    process.kill(pid, 'SIGSTOP');
-    let [seq, steady] = ['', 0];
-    return until(
-      async () => {
-        const [status, now = ''] = await redis.hmget(stateKey, 'status', 'seq');
-        if (status !== 'open') return 'ended';
-        steady = now === seq ? steady + 1 : 0;
-        seq = now ?? '';
-        return steady >= 10 ? 'waits' : undefined;
-      },
-      { intervalMs: 50 },
-    ).then((outcome) => outcome === 'waits');
+  /** The last phrase that was claimed and has no end yet, and whose it is. */
+  async function phraseInMaking(streamId: string) {
+    const rows = await redis.xrevrange(`antiphon:{${streamId}}:log`, '+', '-');
+    for (const [, fields] of rows) {
+      const event = fields.join(' ');
+      const phrase = /"producer":"(phrase-\d+)"/.exec(event)?.[1];
+      const workerId = /"workerId":"([^"]+)"/.exec(event)?.[1];
+      if (phrase === undefined || workerId === undefined) continue;
+      const done = await redis.hexists(`antiphon:{${streamId}}:state`, `${phrase}:done`);
+      return done === 1 ? undefined : { phrase, workerId };
+    }
+    return undefined;
   }
+
+  /** Stops a worker where it stands until one is met that has begun a phrase; that one dies. */
+  const killSpeaker = (streamId: string): Promise<string> =>
+    until(
+      async () => {
+        const found = await phraseInMaking(streamId);
+        const speaker = ttsWorkers.find(({ workerId }) => workerId === found?.workerId);
+        if (!found || !speaker) return undefined;
+        process.kill(speaker.pid, 'SIGSTOP');
+        const still = await phraseInMaking(streamId);
+        if (still?.phrase !== found.phrase) {
+          process.kill(speaker.pid, 'SIGCONT');
+          return undefined;
+        }
+        await speaker.stop('SIGKILL');
+        return found.phrase;
+      },
+      { intervalMs: 1, what: 'a phrase to be in the making' },
+    );
 
   it('leaves no trace in the answer', async () => {
     const prompt = `say: ${LONG}`;
     const undisturbed = await readSpokenStream(stack.baseUrl, { prompt });
     expect(undisturbed).toMatchObject({ done: true, errors: [] });
-    let victim: AppProcess | undefined;
-    for (let attempt = 0; victim === undefined; attempt += 1) {
-      expect(attempt).toBeLessThan(6);
-      const candidate = ttsWorkers[attempt % 2] as AppProcess;
-      let freezing: Promise<boolean> | undefined;
-      const reading = readSpokenStream(stack.baseUrl, {
-        prompt,
-        onFrame: ({ fragments, streamId }) => {
-          if (fragments.length === 0) return;
-          freezing ??= freeze(candidate, `antiphon:{${streamId}}:state`);
-        },
-      });
-      await until(() => freezing !== undefined);
-      if (await freezing) {
-        victim = candidate;
-        await victim.stop('SIGKILL');
-      } else {
-        process.kill(candidate.pid, 'SIGCONT'); // it held no phrase
-      }
-      const answer = await reading;
-      expect(answer).toMatchObject({ done: true, errors: [], phraseErrors: [] });
-      expect(answer.finishReasons).toEqual(['stop']);
-      expect(answer.transcript).toBe(undisturbed.transcript);
-      const [disturbed, expected] = [soundOf(answer), soundOf(undisturbed)];
-      expect(disturbed.length).toBe(expected.length);
-      expect(disturbed.equals(expected)).toBe(true);
-    }
+    let killing: Promise<string> | undefined;
+    const answer = await readSpokenStream(stack.baseUrl, {
+      prompt,
+      onFrame: ({ fragments, streamId }) => {
+        if (fragments.length > 0) killing ??= killSpeaker(streamId);
+      },
+    });
+    const phrase = await killing;
+    const state = `antiphon:{${answer.streamId}}:state`;
+    // It was claimed a second time, and the stream has its one end.
+    expect(await redis.hmget(state, `${phrase}:epoch`, 'status')).toEqual(['2', 'done']);
+    expect(answer).toMatchObject({ done: true, errors: [], phraseErrors: [] });
+    expect(answer.finishReasons).toEqual(['stop']);
+    expect(answer.transcript).toBe(undisturbed.transcript);
+    const [disturbed, expected] = [soundOf(answer), soundOf(undisturbed)];
+    expect(disturbed.length).toBe(expected.length);
+    expect(disturbed.equals(expected)).toBe(true);
   }, 90_000);
 });

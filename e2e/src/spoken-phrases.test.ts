@@ -141,6 +141,36 @@ describe('an answer at 30 tokens a second', () => {
   }, 30_000);
 });
 
+it('of thirty at once nobody hears what another one is told', async () => {
+  const prompts = Array.from({ length: 30 }, (_, index) => `question ${index}`);
+  const answerTo = (prompt: string) => [
+    `Somebody has put the ${prompt} to me.`,
+    `This is what I have to say to ${prompt} of yours.`,
+    `There is nothing else to say to the ${prompt}.`,
+  ];
+  for (const prompt of prompts) {
+    upstream.script({
+      path: '/chat/completions',
+      when: ({ body }) => JSON.stringify(body).includes(`"${prompt}"`),
+      tokens:
+        answerTo(prompt)
+          .join(' ')
+          .match(/\s*\S+/g) ?? [],
+      tokenDelayMs: 20,
+    });
+  }
+  upstream.script({ path: '/audio/speech', headerDelayMs: 50 });
+  const answers = await Promise.all(
+    prompts.map((prompt) => readSpokenStream(stack.baseUrl, { prompt })),
+  );
+  for (const [index, answer] of answers.entries()) {
+    const expected = answerTo(prompts[index] ?? '');
+    expect(answer).toMatchObject({ done: true, errors: [], phraseErrors: [] });
+    expect(answer.transcript).toBe(expected.join(' '));
+    expectTones(soundOf(answer), expected);
+  }
+}, 60_000);
+
 describe('a phrase that fails', () => {
   const failing = SENTENCES[1];
   /** The connection breaks where its sound should begin. */
