@@ -24,7 +24,25 @@ if index <= lastIndex then return {state[1], tonumber(state[2])} end
 if state[1] ~= 'open' then return {state[1], 0} end
 if index ~= lastIndex + 1 then return {'gap', lastIndex} end
 local unread = state[5] - state[6]
-if ends == '-' and unread > 0 and unread + #event > tonumber(state[7]) then return {'full', 0} end
+-- What later phrases have is not read before this one's end: it must not wait for room that they take,
+-- or both wait for ever. Bytes of them, where this is the phrase whose turn it is.
+local function held_back()
+  local current = tonumber(string.match(producer, '^phrase%-(%d+)$'))
+  if not current then return 0 end
+  local range = redis.call('HMGET', KEYS[1], 'firstOpen', 'released')
+  for phraseIndex = tonumber(range[1] or 0), current - 1 do
+    if redis.call('HEXISTS', KEYS[1], 'phrase-' .. phraseIndex .. ':done') == 0 then return 0 end
+  end
+  local bytes = 0
+  for phraseIndex = current + 1, tonumber(range[2] or 0) - 1 do
+    bytes = bytes + 2 * (redis.call('HGET', KEYS[1], 'phrase-' .. phraseIndex .. ':samples') or 0)
+  end
+  return bytes
+end
+local maxUnread = tonumber(state[7])
+if ends == '-' and unread > 0 and unread + #event > maxUnread then
+  if unread + #event - held_back() > maxUnread then return {'full', 0} end
+end
 
 local seq = state[2] + 1
 local changed = {'seq', seq, 'bytes', state[5] + #event, producer .. ':index', index}

@@ -10,6 +10,8 @@ if state[1] ~= 'open' then return {0, state[1]} end
 if ARGV[7] == '1' and tonumber(state[5] or 0) > (state[8] and 0 or tonumber(state[6])) then
   if state[7] then return {0, 'open'} end
   redis.call('HSET', KEYS[1], 'failure', ARGV[2], 'phraseCount', state[5])
+  -- Its worker may only have been taken for dead: what it would still write has no place behind the last phrase.
+  redis.call('HINCRBY', KEYS[1], 'chat:epoch', 1)
   if state[8] then -- The one who plays them has to know which is the last.
     local seq = state[2] + 1
     redis.call('XADD', KEYS[2], seq .. '-0', 'f', '.', 'e', ARGV[2])

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { StreamEntry } from './stream-event.ts';
 import { logKey, stateKey } from './stream-key.ts';
 import { StreamLog, type StreamOpening } from './stream-log.ts';
-import { StreamClosed } from './stream-producer.ts';
+import { StreamClosed, type StreamProducer } from './stream-producer.ts';
 import type { StreamReader } from './stream-reader.ts';
 import { StreamSubscriber } from './stream-subscriber.ts';
 import type { ScriptedRedis } from './stream-scripts.ts';
@@ -141,6 +141,77 @@ it('holds a producer back while MAX_LOG_BYTES lie unread, and no longer', async 
   await writing;
   expect(appended).toBe(20);
   reader.close();
+});
+
+describe('a log full of later phrases', () => {
+  const audio = (phraseIndex: number, chunkIndex: number) => ({
+    ...{ type: 'audio-delta' as const, phraseIndex, chunkIndex, pcm: Buffer.alloc(490) },
+  });
+  const holdBack = async () => {
+    const options = { kind: 'speech' as const, phraseCount: 3, parallelPhrases: 3 };
+    const full = { ...opening, ...options, speech: '{}', aheadSamples: 1e6 };
+    const streamId = await log.open(full);
+    const texts = ['a', 'b', 'c'].map((phrase) => ({ text: phrase }));
+    await log.addPhrases(streamId, 0, texts);
+    await log.release(streamId);
+    const voices = [];
+    for (const index of [0, 1, 2]) {
+      const name = `phrase-${index}`;
+      voices.push(log.producer(streamId, name, await log.claim(streamId, name, 'w')));
+    }
+    const [first, second, third] = voices as [StreamProducer, StreamProducer, StreamProducer];
+    await third.append(audio(2, 0), { samples: 245 });
+    await second.append(audio(1, 0), { samples: 245 });
+    return { streamId, first, second };
+  };
+  /** Whether an entry is taken within a while. */
+  const isTaken = async (voice: StreamProducer, event: ReturnType<typeof audio>) => {
+    const signal = AbortSignal.timeout(300);
+    const appending = voice.append(event, { samples: 245, signal });
+    return appending.then(
+      () => true,
+      () => false,
+    );
+  };
+
+  it('takes the phrase that they wait for, and no other one', async () => {
+    const { first, second } = await holdBack();
+    expect(await isTaken(second, audio(1, 1))).toBe(false);
+    expect(await isTaken(first, audio(0, 0))).toBe(true);
+  });
+
+  it('holds that phrase back as well once it is full of it', async () => {
+    const { first } = await holdBack();
+    expect(await isTaken(first, audio(0, 0))).toBe(true);
+    expect(await isTaken(first, audio(0, 1))).toBe(false);
+  });
+
+  it('takes the next one when that has ended', async () => {
+    const { first, second } = await holdBack();
+    await first.append({ type: 'audio-end', phraseIndex: 0 }, { ends: 'phrase' });
+    expect(await isTaken(second, audio(1, 1))).toBe(false); // of its own there is as much
+    const { first: other, second: next } = await holdBack();
+    await other.append({ type: 'audio-end', phraseIndex: 0 }, { ends: 'phrase' });
+    expect(await isTaken(next, { ...audio(1, 1), pcm: Buffer.alloc(300) })).toBe(true);
+  });
+});
+
+it('counts nothing as unread that no reader tells of', async () => {
+  const { streamId } = await openProducer();
+  expect(await log.state(streamId)).toMatchObject({ bytes: '0' }); // claims
+});
+
+it('forgets what is delivered although Redis is full', async () => {
+  const { streamId, writer } = await openProducer();
+  for (const word of ['a', 'b', 'c']) await writer.append(text(word));
+  await redis.config('SET', 'maxmemory', '1');
+  try {
+    await log.acknowledge(streamId, { seq: 3, bytes: 6, samples: 0 });
+  } finally {
+    await redis.config('SET', 'maxmemory', '0');
+  }
+  expect(await redis.xlen(logKey(streamId))).toBe(1);
+  expect(await log.state(streamId)).toMatchObject({ read: '6' });
 });
 
 it('drops delivered entries from the log unless the stream is resumable', async () => {
@@ -280,6 +351,14 @@ describe('a spoken answer', () => {
     const { event, options } = cut(1);
     await expect(chat.append(event, options)).rejects.toMatchObject({ reason: 'fenced' });
     expect((await log.release(streamId)).phrases).toHaveLength(1);
+  });
+
+  it('whose text broke off takes nothing more of it, also where its worker still lives', async () => {
+    const { streamId, chat } = await openAnswer(1);
+    await log.finish(streamId, new VoiceError('stream_interrupted'), { afterPhrases: true });
+    const { event, options } = cut(1);
+    await expect(chat.append(event, options)).rejects.toMatchObject({ reason: 'fenced' });
+    expect(await log.state(streamId)).toMatchObject({ waiting: '1', phraseCount: '1' });
   });
 
   it('without anything to say ends with its text', async () => {

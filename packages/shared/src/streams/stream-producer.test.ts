@@ -50,7 +50,7 @@ afterAll(async () => {
 });
 
 it('ends its wait for a slow reader with the reason of its signal', async () => {
-  const { streamId, producer } = await openProducer({ maxLogBytes: 250 });
+  const { streamId, producer } = await openProducer({ maxLogBytes: 200 });
   await producer.append(text('x'.repeat(90)));
   const stopped = new AbortController();
   const waiting = producer.append(text('y'.repeat(150)), { signal: stopped.signal });
@@ -70,7 +70,7 @@ it('writes nothing when its signal has aborted before', async () => {
 });
 
 it('ends its wait when the stream is stopped meanwhile', async () => {
-  const { streamId, producer } = await openProducer({ maxLogBytes: 250 });
+  const { streamId, producer } = await openProducer({ maxLogBytes: 200 });
   await producer.append(text('x'.repeat(90)));
   const waiting = producer.append(text('y'.repeat(150)));
   await log.finish(streamId, new VoiceError('stream_cancelled'));
@@ -78,7 +78,7 @@ it('ends its wait when the stream is stopped meanwhile', async () => {
 });
 
 it('writes an end although the reader is slow', async () => {
-  const { producer, streamId } = await openProducer({ maxLogBytes: 150 });
+  const { producer, streamId } = await openProducer({ maxLogBytes: 60 });
   await producer.append(text('x'.repeat(49)));
   await producer.append(end, { ends: 'stream' });
   expect((await log.state(streamId))?.['status']).toBe('done');
