@@ -40,17 +40,20 @@ const LANGUAGES: Record<string, Entry> = {
     beforeSmall: 'etc apr J.-C',
   },
   es: {
-    always: 'Sr Sra Srta Sres D Dña Dra Ud Uds Vd Vds p.ej ej Excmo Excma Lic Arq av avda',
+    always:
+      'Sr Sra Srta Sres D Dña Dra Ud Uds Vd Vds p.ej ej Excmo Excma Lic Arq sr sra srta sres dr dra ud uds lic arq prof av avda',
     beforeNumber: 'núm pág págs art cap fig tel',
     beforeSmall: 'etc a.C d.C EE.UU S.A',
   },
   it: {
-    always: 'Sig Sigg Sig.ra Sig.na Dott Dott.ssa Prof.ssa Avv Arch Geom Rag Egr Gent On ad.es es',
+    always:
+      'Sig Sigg Sig.ra Sig.na Dott Dott.ssa Prof.ssa Avv Arch Geom Rag Egr Gent On sig sigg sig.ra sig.na dott dott.ssa prof prof.ssa avv arch geom rag ad.es es',
     beforeNumber: 'pag pagg art cap fig tel n',
     beforeSmall: 'ecc a.C d.C S.p.A S.r.l',
   },
   pt: {
-    always: 'Sr Sra Srs Srta Dra Profa Exmo Exma D p.ex ex Eng Av',
+    always:
+      'Sr Sra Srs Srta Dra Profa Exmo Exma D sr sra srs srta dr dra prof profa p.ex ex Eng Av',
     beforeNumber: 'pág págs art cap fig tel n',
     beforeSmall: 'etc a.C d.C Ltda S.A',
   },
@@ -109,7 +112,7 @@ const LANGUAGES: Record<string, Entry> = {
 
 /** Ordinary words of another language, too common to be taken for an abbreviation in a text of unknown language. */
 const AMBIGUOUS = new Set(
-  'On al p s w v n d ex env av est ok es id ill ns mm pl por mr ing ir Me D M'.split(' '),
+  'On al p s w v n d ex est ok es id ill ns mm pl por mr ing ir Me D M'.split(' '),
 );
 
 const union = abbreviationsOf(
@@ -131,9 +134,7 @@ export function chooseAbbreviations(language: string | undefined): Abbreviations
 
 function abbreviationsOf(entries: Entry[], takes: (word: string) => boolean): Abbreviations {
   const words = (key: 'always' | 'beforeNumber' | 'beforeSmall') =>
-    new Set(
-      entries.flatMap((entry) => (entry[key] ?? '').split(' ')).filter((word) => takes(word)),
-    );
+    new Set(entries.flatMap((entry) => entry[key]?.split(' ') ?? []).filter((word) => takes(word)));
   return {
     always: words('always'),
     beforeNumber: words('beforeNumber'),

@@ -5,6 +5,12 @@ const words = new Intl.Segmenter('en', { granularity: 'word' });
 const graphemes = new Intl.Segmenter('en', { granularity: 'grapheme' });
 
 /**
+ * So many words are looked at behind a boundary before it counts: the dictionary is consulted for
+ * the words around it, and the last one is cut off.
+ */
+const WORDS_BEHIND = 3;
+
+/**
  * Where to cut characters without a blank or mark, at most `most` of them: between two words, else
  * between two graphemes, at worst inside one. Not before `least`, unless nothing else is there.
  */
@@ -26,8 +32,8 @@ function lastBoundary(
     most,
   }: { text: string; characters: readonly string[]; least: number; most: number },
 ): number {
-  const starts = new Set<number>();
-  for (const { index } of segmenter.segment(text)) starts.add(index);
+  const boundaries = [...segmenter.segment(text)].map(({ index }) => index);
+  const starts = new Set(boundaries.slice(0, segmenter === words ? -WORDS_BEHIND : undefined));
   let offset = 0;
   let best = 0;
   for (let end = 1; end <= most; end += 1) {

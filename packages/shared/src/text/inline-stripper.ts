@@ -213,7 +213,7 @@ export class InlineStripper implements TextSink {
     this.#state = TEXT;
     if (verdict === 'release') {
       // What ends a tag may begin the next one.
-      const again = hold.kind === 'tag' && last?.character === '<' ? 0 : 1;
+      const again = hold.kind === 'tag' && units.length > 1 && last?.character === '<' ? 0 : 1;
       this.#released[hold.kind] = (last?.offset ?? 0) + again;
       this.#replay(units);
       return;
