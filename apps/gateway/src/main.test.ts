@@ -143,6 +143,17 @@ describe('a start that cannot work is one line and exit code 1', { timeout: 30_0
       expect.stringMatching(/^gateway: DATA_DIR: /),
     ]);
   });
+
+  it('an unknown player, or one that cannot play', async () => {
+    expect(await refusal({ AUDIO_PLAYER: 'gramophone' })).toStrictEqual([
+      "gateway: AUDIO_PLAYER: unknown engine 'gramophone'; known: none, speaker, file",
+    ]);
+    const file = join(directory, 'no-folder');
+    await writeFile(file, '');
+    expect(await refusal({ AUDIO_PLAYER: 'file', AUDIO_PLAYER_DIR: file })).toStrictEqual([
+      expect.stringMatching(/^gateway: AUDIO_PLAYER_DIR: /),
+    ]);
+  });
 });
 
 describe('a start that works', { timeout: 30_000 }, () => {
