@@ -1,5 +1,15 @@
 import { PATIENCE } from '@antiphon/testing/until';
-import fc from 'fast-check';
+import {
+  array,
+  assert,
+  boolean,
+  constantFrom,
+  integer,
+  nat,
+  oneof,
+  property,
+  record,
+} from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   type Phrase,
@@ -147,19 +157,19 @@ const DIRT = [
   ],
 ];
 
-const pieces = fc.oneof(
-  { weight: 3, arbitrary: fc.constantFrom(...SENTENCES) },
-  { weight: 2, arbitrary: fc.constantFrom(...INLINE.map(([raw]) => raw)) },
-  { weight: 1, arbitrary: fc.constantFrom(...UNSPOKEN) },
-  { weight: 6, arbitrary: fc.constantFrom(...DIRT) },
-  { weight: 2, arbitrary: fc.constantFrom(' ', ' ', '\n', '\n\n') },
+const pieces = oneof(
+  { weight: 3, arbitrary: constantFrom(...SENTENCES) },
+  { weight: 2, arbitrary: constantFrom(...INLINE.map(([raw]) => raw)) },
+  { weight: 1, arbitrary: constantFrom(...UNSPOKEN) },
+  { weight: 6, arbitrary: constantFrom(...DIRT) },
+  { weight: 2, arbitrary: constantFrom(' ', ' ', '\n', '\n\n') },
 );
-const dirtyText = fc.array(pieces, { maxLength: 60 }).map((parts) => parts.join(''));
-const settings = fc.record(
+const dirtyText = array(pieces, { maxLength: 60 }).map((parts) => parts.join(''));
+const settings = record(
   {
-    language: fc.constantFrom('en', 'de', 'el', 'ja', 'xx'),
-    maxCharacters: fc.integer({ min: 20, max: 300 }),
-    markdown: fc.boolean(),
+    language: constantFrom('en', 'de', 'el', 'ja', 'xx'),
+    maxCharacters: integer({ min: 20, max: 300 }),
+    markdown: boolean(),
   },
   { requiredKeys: [] },
 );
@@ -191,7 +201,8 @@ const wordsOf = (text: string) => text.split(/\s+/).filter((word) => spoken(word
 
 const BAD_START = /^(?!\.\p{N})(?:[.!?…。！？｡．।॥؟۔։።។,;:、，；：)\]}」』）》】”\p{M}]|["'»’]\s)/u;
 const BAD_END = /[¿¡「『（《【([{]$|\s[“„«‚‘]$/u;
-const EMOJI = /[\u{1f000}-\u{1faff}\u{fe0f}\u{20e3}]|[^\p{L}\p{M}]\u200d/u;
+/** Fences and pictures. */
+const NEVER_SAID = /`{3}|~{3}|[\u{1f000}-\u{1faff}]|\ufe0f|\u20e3|[^\p{L}\p{M}]\u200d/u;
 
 function expectSound(
   phrases: readonly Phrase[],
@@ -206,41 +217,33 @@ function expectSound(
     expect(text).not.toMatch(BAD_START);
     expect(text).not.toMatch(BAD_END);
     expect(text.isWellFormed()).toBe(true);
-    if (markdown !== false) {
-      expect(text).not.toMatch(/`{3}|~{3}/);
-      expect(text).not.toMatch(EMOJI);
-    }
+    expect(markdown === false ? '' : text).not.toMatch(NEVER_SAID);
     expect(text.length).toBeLessThanOrEqual(Math.min(maxCharacters ?? 220, 220));
     const heavy = text.match(/[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}]/gu) ?? [];
-    expect([...text].length + 2 * heavy.length).toBeLessThanOrEqual(220);
+    expect(Array.from(text).length + 2 * heavy.length).toBeLessThanOrEqual(220);
     expect(phrase.rawStart).toBeGreaterThanOrEqual(from);
     expect(phrase.rawEnd).toBeGreaterThan(phrase.rawStart);
     from = phrase.rawEnd;
-    if (index === 0) expect(phrase.before).toBe('');
   }
+  expect(phrases[0]?.before ?? '').toBe('');
 }
 
 describe('whatever the text', () => {
   it('phrases and code are the same for every way of cutting it into deltas', () => {
-    fc.assert(
-      fc.property(
-        dirtyText,
-        settings,
-        fc.array(fc.nat(), { maxLength: 20 }),
-        (text, options, places) => {
-          const whole = split([text], options);
-          expect(split(text.split(''), options)).toEqual(whole);
-          expect(split([...text], options)).toEqual(whole);
-          expect(split(cut(text, places), options)).toEqual(whole);
-        },
-      ),
+    assert(
+      property(dirtyText, settings, array(nat(), { maxLength: 20 }), (text, options, places) => {
+        const whole = split([text], options);
+        expect(split(text.split(''), options)).toEqual(whole);
+        expect(split(Array.from(text), options)).toEqual(whole);
+        expect(split(cut(text, places), options)).toEqual(whole);
+      }),
       { numRuns: 400 },
     );
   });
 
   it('every phrase is sound', () => {
-    fc.assert(
-      fc.property(dirtyText, settings, (text, options) => {
+    assert(
+      property(dirtyText, settings, (text, options) => {
         expectSound(split([text], options).phrases, options);
       }),
       { numRuns: 1500 },
@@ -248,12 +251,12 @@ describe('whatever the text', () => {
   });
 
   it('the phrases of its beginning are the beginning of its phrases', () => {
-    fc.assert(
-      fc.property(dirtyText, settings, fc.nat(), (text, options, place) => {
+    assert(
+      property(dirtyText, settings, nat(), (text, options, place) => {
         const splitter = createPhraseSplitter(options);
         const early = splitter.push(text.slice(0, place % (text.length + 1)));
         const { phrases } = split([text], options);
-        const plain = (all: Phrase[]) => all.map(({ kind: _, ...phrase }) => phrase);
+        const plain = (all: Phrase[]) => all.map((phrase) => ({ ...phrase, kind: 'normal' }));
         expect(plain(early)).toEqual(plain(phrases.slice(0, early.length)));
       }),
       { numRuns: 400 },
@@ -261,27 +264,22 @@ describe('whatever the text', () => {
   });
 
   it('that is no Markdown, all of it is said, once and in order', () => {
-    fc.assert(
-      fc.property(dirtyText, (text) => {
+    assert(
+      property(dirtyText, (text) => {
         const { phrases, unspoken } = split([text], { markdown: false });
         expect(spoken(transcript(phrases))).toBe(spoken(text.toWellFormed()));
         expect(unspoken).toBe('');
-        const clean = text
-          .replaceAll(/\r/g, '')
-          .replaceAll(/[^\S\n]|[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\ufeff]/g, ' ');
         const words = (all: string) => wordsOf(all).map((word) => spoken(word));
-        if (!/[\ufeff\u0000\u001b\u2028]|x{90}/.test(text) && clean.isWellFormed()) {
-          expect(words(transcript(phrases))).toEqual(words(clean));
-        }
+        expect(words(transcript(phrases))).toEqual(words(text.replaceAll(/[\r\ufeff]/g, '')));
       }),
       { numRuns: 600 },
     );
   });
 
   it('inline Markdown is read, words neither glued nor cut', () => {
-    const parts = fc.array(fc.constantFrom(...INLINE), { maxLength: 40 });
-    fc.assert(
-      fc.property(parts, (inline) => {
+    const parts = array(constantFrom(...INLINE), { maxLength: 40 });
+    assert(
+      property(parts, (inline) => {
         const raw = `Begin ${inline.map(([part]) => part).join(' ')}`;
         const said = `Begin ${inline.map(([, part]) => part).join(' ')}`;
         const { phrases, unspoken } = split([raw]);
@@ -293,12 +291,12 @@ describe('whatever the text', () => {
   });
 
   it('every prefix of it keeps code to itself', () => {
-    const parts = fc.array(
-      fc.oneof(fc.constantFrom(...UNSPOKEN), fc.constantFrom('Say this.\n', 'and\n\n', '- item\n')),
+    const parts = array(
+      oneof(constantFrom(...UNSPOKEN), constantFrom('Say this.\n', 'and\n\n', '- item\n')),
       { minLength: 1, maxLength: 6 },
     );
-    fc.assert(
-      fc.property(parts, (blocks) => {
+    assert(
+      property(parts, (blocks) => {
         const text = blocks.join('');
         // A table is one only when its second line is there.
         const tableless = text.replaceAll(/\| q \| qq \|\n\|---/g, '| 1 | 22 |\n|---');
@@ -312,40 +310,34 @@ describe('whatever the text', () => {
   });
 
   it('a fence between two sentences changes nothing that is said', () => {
-    const sentences = fc.array(fc.constantFrom(...SENTENCES), { minLength: 2, maxLength: 10 });
-    const code = fc.array(fc.oneof(fc.constantFrom(...DIRT), fc.constantFrom(...SENTENCES)), {
+    const sentences = array(constantFrom(...SENTENCES), { minLength: 2, maxLength: 10 });
+    const code = array(oneof(constantFrom(...DIRT), constantFrom(...SENTENCES)), {
       maxLength: 20,
     });
-    fc.assert(
-      fc.property(
-        sentences,
-        code,
-        fc.nat(),
-        fc.constantFrom('```', '~~~~'),
-        (all, body, at, mark) => {
-          const place = 1 + (at % (all.length - 1));
-          const inside = body.join('').replaceAll(/[`~]/g, 'x');
-          const fence = `\n${mark}js\n${inside}\n${mark}\n`;
-          const around = (between: string) =>
-            `${all.slice(0, place).join(' ')}${between}${all.slice(place).join(' ')}`;
-          const { phrases, unspoken } = split([around(fence)]);
-          expect(wordsOf(transcript(phrases))).toEqual(
-            wordsOf(transcript(split([around('\n\n')]).phrases)),
-          );
-          expect(wordsOf(transcript(phrases))).toEqual(wordsOf(all.join(' ')));
-          expect(unspoken.startsWith(`${mark}js\n`)).toBe(true);
-          expect(unspoken.endsWith(`\n${mark}\n`)).toBe(true);
-          const open = split([`${all.slice(0, place).join(' ')}\n${mark}js\n${inside}`]);
-          expect(wordsOf(transcript(open.phrases))).toEqual(wordsOf(all.slice(0, place).join(' ')));
-        },
-      ),
+    assert(
+      property(sentences, code, nat(), constantFrom('```', '~~~~'), (all, body, at, mark) => {
+        const place = 1 + (at % (all.length - 1));
+        const inside = body.join('').replaceAll(/[`~]/g, 'x');
+        const fence = `\n${mark}js\n${inside}\n${mark}\n`;
+        const around = (between: string) =>
+          `${all.slice(0, place).join(' ')}${between}${all.slice(place).join(' ')}`;
+        const { phrases, unspoken } = split([around(fence)]);
+        expect(wordsOf(transcript(phrases))).toEqual(
+          wordsOf(transcript(split([around('\n\n')]).phrases)),
+        );
+        expect(wordsOf(transcript(phrases))).toEqual(wordsOf(all.join(' ')));
+        expect(unspoken.startsWith(`${mark}js\n`)).toBe(true);
+        expect(unspoken.endsWith(`\n${mark}\n`)).toBe(true);
+        const open = split([`${all.slice(0, place).join(' ')}\n${mark}js\n${inside}`]);
+        expect(wordsOf(transcript(open.phrases))).toEqual(wordsOf(all.slice(0, place).join(' ')));
+      }),
       { numRuns: 300 },
     );
   });
 
-  it('it is forgotten by a reset', () => {
-    fc.assert(
-      fc.property(dirtyText, dirtyText, settings, (before, text, options) => {
+  it('is forgotten by a reset', () => {
+    assert(
+      property(dirtyText, dirtyText, settings, (before, text, options) => {
         const splitter = createPhraseSplitter(options);
         splitter.push(before);
         splitter.reset();
