@@ -31,7 +31,8 @@ export const MAX_AUDIO_PARTS = 256;
 /** OpenAI takes the first two; the others are an extension. */
 const FORMAT_NAMES = ['wav', 'mp3', 'flac', 'ogg', 'opus', 'm4a', 'mp4', 'webm', 'aac'] as const;
 
-const audioPartSchema = z.looseObject({
+/** A part of type `input_audio`. */
+export const audioPartSchema = z.looseObject({
   input_audio: z.looseObject({ data: z.string().min(1), format: z.enum(FORMAT_NAMES) }),
 });
 

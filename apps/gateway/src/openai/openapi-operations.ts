@@ -1,31 +1,17 @@
 import { AUDIO_FORMATS, CONTENT_TYPES } from '@antiphon/shared/audio/audio-format';
 import { z } from '@hono/zod-openapi';
 import { assistantRequestSchema } from './assistant-request.ts';
-import { chatRequestSchema } from './chat-request.ts';
+import { CHAT_OPERATION } from './chat-operation.ts';
+import {
+  EVENTS,
+  type GatewayOperation,
+  SOUND_HEADERS,
+  STREAM_HEADERS,
+} from './gateway-operation.ts';
 import { jsonTranscriptionSchema } from './json-upload.ts';
 import { speechRequestSchema } from './speech-request.ts';
 import { streamObjectSchema } from './stream-object.ts';
 import { TRANSCRIPT_FORMATS } from './transcript-format.ts';
-
-/** One row of `/openapi.json`. */
-export interface GatewayOperation {
-  method: 'get' | 'post';
-  path: string;
-  tag: 'chat' | 'audio' | 'models' | 'streams' | 'health' | 'documentation';
-  summary: string;
-  body?: z.ZodType;
-  /** A body that works as it is, to be tried on the page. */
-  example?: object;
-  form?: object;
-  parameters?: z.ZodObject;
-  query?: z.ZodObject;
-  /** Content types of the 200; JSON unless told. */
-  answers?: string[];
-  /** Shape of the 200 where it is ours. */
-  answer?: z.ZodType;
-  /** Needs no key. */
-  open?: boolean;
-}
 
 /** Multipart bodies are described by hand: a schema of the library's would read them whole. */
 const translationForm = {
@@ -57,7 +43,6 @@ const transcriptionForm = {
   },
 };
 
-const EVENTS = 'text/event-stream';
 const TRANSCRIPT_TYPES = ['application/json', 'text/plain', EVENTS];
 
 const streamId = z.object({ id: z.string().describe('from the header x-stream-id') });
@@ -119,23 +104,17 @@ const STREAM_OPERATIONS: GatewayOperation[] = [
 ];
 
 export const OPERATIONS: GatewayOperation[] = [
-  {
-    method: 'post',
-    path: '/v1/chat/completions',
-    tag: 'chat',
-    summary: 'Answers a conversation, whole or as server-sent events',
-    body: chatRequestSchema,
-    example: { messages: [{ role: 'user', content: 'Hello!' }] },
-    answers: ['application/json', EVENTS],
-  },
+  CHAT_OPERATION,
   {
     method: 'post',
     path: '/api/openai',
     tag: 'chat',
-    summary:
-      'Answers a conversation as plain text while it is written, and speaks it on the server (AUDIO_PLAYER); always streamed, whatever `stream` says',
+    summary: 'Answers a conversation in plain text, and speaks it on the server',
+    description:
+      'The text comes while it is written, whatever `stream` says, and the speech is played by the server’s `AUDIO_PLAYER`.',
     body: assistantRequestSchema,
-    example: { messages: [{ role: 'user', content: 'Hello!' }] },
+    examples: { 'a text': { messages: [{ role: 'user', content: 'Hello!' }] } },
+    headers: STREAM_HEADERS,
     answers: ['text/plain'],
   },
   {
@@ -144,7 +123,8 @@ export const OPERATIONS: GatewayOperation[] = [
     tag: 'audio',
     summary: `Speaks a text as ${AUDIO_FORMATS.join(', ')}`,
     body: speechRequestSchema,
-    example: { input: 'Hello there.', response_format: 'mp3' },
+    examples: { 'a sentence': { input: 'Hello there.', response_format: 'mp3' } },
+    headers: SOUND_HEADERS,
     answers: [...Object.values(CONTENT_TYPES), EVENTS],
   },
   {
@@ -154,6 +134,7 @@ export const OPERATIONS: GatewayOperation[] = [
     summary: 'Writes down what a recording says',
     form: transcriptionForm,
     body: jsonTranscriptionSchema,
+    headers: STREAM_HEADERS,
     answers: TRANSCRIPT_TYPES,
   },
   {
@@ -163,6 +144,7 @@ export const OPERATIONS: GatewayOperation[] = [
     summary: 'Writes down in English what a recording says',
     form: translationForm,
     body: jsonTranscriptionSchema,
+    headers: STREAM_HEADERS,
     answers: TRANSCRIPT_TYPES,
   },
   {

@@ -1,6 +1,10 @@
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { startScriptedWorker } from '@antiphon/testing/scripted-worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CHAT_OPERATION, chatChunkSchema, chatCompletionSchema } from '../openai/chat-operation.ts';
+import { SOUND_HEADERS } from '../openai/gateway-operation.ts';
+import { answerChat, speakPhrases, speakSilence } from '../testing/scripted-handlers.ts';
 import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
 
 interface Document {
@@ -84,11 +88,82 @@ describe('/openapi.json', () => {
   });
 });
 
+describe('the chat that it describes', () => {
+  const workers: { close(): Promise<void> }[] = [];
+  beforeAll(async () => {
+    const { url: redisUrl } = redis;
+    workers.push(
+      await startScriptedWorker({
+        ...{ redisUrl, kind: 'chat', announced: { models: ['speaker'] } },
+        handler: async (context) =>
+          context.job.audio ? speakPhrases(['One.', 'Two.'])(context) : answerChat('One.')(context),
+      }),
+      await startScriptedWorker({
+        ...{ redisUrl, kind: 'speech' },
+        announced: { models: ['tts-1'], voices: [{ id: 'alloy', name: 'Alloy' }] },
+        handler: async (context) => {
+          if (context.job.phraseIndex === 0) return speakSilence(context);
+          const error = { code: 'engine_failed', message: 'Not this one.' };
+          await context.producer.append(
+            { type: 'phrase-error', phraseIndex: 1, error },
+            { ends: 'phrase' },
+          );
+        },
+      }),
+    );
+  });
+  afterAll(async () => {
+    for (const worker of workers) await worker.close();
+  });
+
+  const { examples = {} } = CHAT_OPERATION;
+
+  it.each(Object.entries(examples))('is sent for %s, to the last key', async (_what, example) => {
+    const { stream = false, audio } = example as { stream?: boolean; audio?: object };
+    const usage = stream ? { stream_options: { include_usage: true } } : {};
+    const response = await fetch(`${gateway.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ ...example, ...usage }),
+    });
+    const text = await response.text();
+    const events = stream ? text.split('\n\n').map((line) => line.slice('data: '.length)) : [text];
+    const told = events.filter((event) => event.startsWith('{')).map((event) => JSON.parse(event));
+    expect(told.length).toBeGreaterThan(stream ? 1 : 0);
+    const schema = stream ? chatChunkSchema : chatCompletionSchema;
+    // What is not in the schema is left out by it.
+    for (const event of told) expect(schema.parse(event)).toStrictEqual(event);
+    expect(text.includes('"Not this one."')).toBe(audio !== undefined);
+    const headers = Object.keys(SOUND_HEADERS.shape);
+    const missing = headers.filter((name) => !response.headers.has(name));
+    expect(missing).toStrictEqual(audio ? [] : ['server-timing']);
+  });
+
+  it('is in the document: its words, both shapes and a body for each', () => {
+    const operation = document.paths['/v1/chat/completions']?.['post'];
+    expect(operation).toMatchObject({
+      description: expect.stringContaining('phrase_errors'),
+      requestBody: { content: { 'application/json': { examples: { 'a-spoken-answer': {} } } } },
+      responses: {
+        200: {
+          headers: { 'server-timing': {} },
+          content: {
+            'application/json': { schema: { properties: { phrase_errors: {} } } },
+            'text/event-stream': { schema: { properties: { phrase_error: {} } } },
+          },
+        },
+      },
+    });
+  });
+});
+
 describe('/docs', () => {
   it('is a page that takes everything from here', async () => {
     const response = await fetch(`${gateway.url}/docs`);
     expect(response.headers.get('content-type')).toMatch(/^text\/html/);
-    expect(response.headers.get('content-security-policy')).toContain("default-src 'self'");
+    const policy = response.headers.get('content-security-policy');
+    expect(policy).toContain("default-src 'self'");
+    expect(policy).toContain('media-src blob:'); // the player's
     const page = await response.text();
     const links = [...page.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link = '']) => link);
     expect(links.length).toBeGreaterThan(2);

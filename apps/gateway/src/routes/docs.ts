@@ -4,7 +4,8 @@ import { dirname, join } from 'node:path';
 import { CONTENT_TYPES } from '@antiphon/shared/audio/audio-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { ERROR_SCHEMA, type GatewayOperation, OPERATIONS } from '../openai/openapi-operations.ts';
+import { EVENTS, type GatewayOperation } from '../openai/gateway-operation.ts';
+import { ERROR_SCHEMA, OPERATIONS } from '../openai/openapi-operations.ts';
 import type { GatewayEnv } from '../gateway-context.ts';
 
 const ASSETS: Record<string, string> = {
@@ -30,8 +31,7 @@ const PAGE = `<!doctype html>
 </html>
 `;
 
-/** A file of its own, so that a content security policy may forbid inline scripts. */
-const START = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true });\n`;
+const START = new URL('./docs-start.js', import.meta.url);
 
 /** `GET /openapi.json`, and `/docs`: Swagger UI from our own files, nothing from elsewhere. */
 export function addDocs(app: OpenAPIHono<GatewayEnv>): void {
@@ -54,13 +54,14 @@ export function addDocs(app: OpenAPIHono<GatewayEnv>): void {
   app.get('/docs', (c) => {
     c.header(
       'content-security-policy',
-      "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'",
+      "default-src 'self'; img-src 'self' data:; media-src blob:; style-src 'self' 'unsafe-inline'",
     );
     return c.html(PAGE);
   });
-  app.get('/docs/start.js', (c) =>
-    c.body(START, 200, { 'content-type': 'text/javascript; charset=utf-8' }),
-  );
+  app.get('/docs/start.js', async (c) => {
+    const headers = { 'content-type': 'text/javascript; charset=utf-8' };
+    return c.body(await readFile(START, 'utf8'), 200, headers);
+  });
   const directory = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
   app.get('/docs/:file', async (c) => {
     const file = c.req.param('file');
@@ -76,45 +77,56 @@ export function addDocs(app: OpenAPIHono<GatewayEnv>): void {
 type PathConfig = Parameters<OpenAPIHono<GatewayEnv>['openAPIRegistry']['registerPath']>[0];
 
 function describe(operation: GatewayOperation, errorSchema: { $ref: string }): PathConfig {
-  const { method, path, summary, tag, body, form, parameters, query, answers, open } = operation;
-  const example = operation.example ? { example: operation.example } : {};
-  const content = {
-    ...(form ? { 'multipart/form-data': { schema: form } } : {}),
-    ...(body ? { 'application/json': { schema: body, ...example } } : {}),
-  };
+  const { method, path, summary, description, tag, open, headers } = operation;
+  const { body, form, parameters, query, answers = [JSON_TYPE] } = operation;
   const error = {
     description: 'An error in OpenAI’s envelope',
-    content: { 'application/json': { schema: errorSchema } },
+    content: { [JSON_TYPE]: { schema: errorSchema } },
   };
+  const answerTypes = answers.map((type) => [type, { schema: answerSchema(type, operation) }]);
   return {
-    method,
-    path,
-    summary,
-    tags: [tag],
+    ...{ method, path, summary, tags: [tag] },
+    ...(description === undefined ? {} : { description }),
     ...(open ? {} : { security: [{ bearer: [] }] }),
     request: {
-      ...(body || form ? { body: { required: true, content } } : {}),
+      ...(body || form ? { body: { required: true, content: bodyContent(operation) } } : {}),
       ...(parameters ? { params: parameters } : {}),
       ...(query ? { query } : {}),
     },
     responses: {
       200: {
         description: 'OK',
-        content: Object.fromEntries(
-          (answers ?? ['application/json']).map((type) => [
-            type,
-            { schema: operation.answer ?? answerSchema(type) },
-          ]),
-        ),
+        ...(headers ? { headers } : {}),
+        content: Object.fromEntries(answerTypes),
       },
       ...(open ? {} : { default: error }),
     },
   };
 }
 
+function bodyContent({ body, form, examples }: GatewayOperation) {
+  const named = Object.entries(examples ?? {}).map(([summary, value]) => [
+    summary.replaceAll(/\W+/g, '-'), // a key of OpenAPI's may have no blanks
+    { summary, value },
+  ]);
+  return {
+    ...(form ? { 'multipart/form-data': { schema: form } } : {}),
+    ...(body
+      ? {
+          [JSON_TYPE]: {
+            schema: body,
+            ...(named.length > 0 ? { examples: Object.fromEntries(named) } : {}),
+          },
+        }
+      : {}),
+  };
+}
+
+const JSON_TYPE = 'application/json';
 const BINARY = new Set<string>(Object.values(CONTENT_TYPES));
 
-const answerSchema = (contentType: string) =>
-  BINARY.has(contentType)
-    ? { type: 'string' as const, format: 'binary' }
-    : { type: contentType === 'application/json' ? ('object' as const) : ('string' as const) };
+function answerSchema(contentType: string, { answer, event }: GatewayOperation) {
+  if (contentType === JSON_TYPE) return answer ?? { type: 'object' as const };
+  if (contentType === EVENTS && event) return event;
+  return { type: 'string' as const, ...(BINARY.has(contentType) ? { format: 'binary' } : {}) };
+}

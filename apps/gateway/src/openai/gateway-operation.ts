@@ -1,0 +1,45 @@
+import { z } from '@hono/zod-openapi';
+
+/** One row of `/openapi.json`. */
+export interface GatewayOperation {
+  method: 'get' | 'post';
+  path: string;
+  tag: 'chat' | 'audio' | 'models' | 'streams' | 'health' | 'documentation';
+  /** One line; what needs more stands in `description`, as Markdown. */
+  summary: string;
+  description?: string;
+  body?: z.ZodType;
+  /** Bodies that work as they are, to be tried on the page, by what they show. */
+  examples?: Record<string, object>;
+  form?: object;
+  parameters?: z.ZodObject;
+  query?: z.ZodObject;
+  /** Of the 200. */
+  headers?: z.ZodObject;
+  /** Content types of the 200; JSON unless told. */
+  answers?: string[];
+  /** Shape of the 200 in JSON where it is ours. */
+  answer?: z.ZodType;
+  /** Shape of one `data:` line of the 200 in server-sent events. */
+  event?: z.ZodType;
+  /** Needs no key. */
+  open?: boolean;
+}
+
+export const EVENTS = 'text/event-stream';
+
+/** Of every reply that is a stream's. */
+export const STREAM_HEADERS = z.object({
+  'x-request-id': z.string().describe('Of this request, in the log as well.'),
+  'x-stream-id': z.string().describe('For `/v1/streams/{id}`: to look at it, or to stop it.'),
+});
+
+/** Of every reply with sound. */
+export const SOUND_HEADERS = STREAM_HEADERS.extend({
+  'server-timing': z
+    .string()
+    .optional()
+    .describe(
+      'With sound: where the time to the first byte went, in ms, as far as it is known: `queue`, `transcript`, `first-token`, `first-phrase`, `synthesis`, `first-byte`, `first-audio`. The rest is in `timings` of `/v1/streams/{id}`.',
+    ),
+});
