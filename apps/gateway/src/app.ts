@@ -31,7 +31,7 @@ const CORS_HEADERS = {
       .concat('timeout', 'async', 'read-timeout', 'helper-method', 'custom-poll-interval')
       .map((name) => `x-stainless-${name}`),
   ],
-  exposeHeaders: ['x-request-id', 'x-stream-id', 'retry-after', 'x-should-retry'],
+  exposeHeaders: ['x-request-id', 'x-stream-id', 'retry-after', 'x-should-retry', 'server-timing'],
 };
 
 /** The gateway's whole HTTP surface. */

@@ -205,7 +205,9 @@ describe('CORS', () => {
       // A refusal must be readable for the page as well.
       const refused = await fetch(`${cors.url}/v1/models`, { headers: { origin } });
       expect(refused.headers.get('access-control-allow-origin')).toBe(origin);
-      expect(refused.headers.get('access-control-expose-headers')).toContain('x-request-id');
+      const exposed = refused.headers.get('access-control-expose-headers');
+      for (const name of ['x-request-id', 'x-stream-id', 'server-timing'])
+        expect(exposed).toContain(name);
       await expectError(refused, missing);
     } finally {
       await cors.close();
