@@ -11,6 +11,7 @@ import { isSameTone, toneOf, tonesIn } from './tones.ts';
 let upstream: OpenAIServer;
 let stack: Stack;
 let llmWorker: AppProcess;
+let ttsWorker: AppProcess;
 /** A second gateway, whose answers end when a phrase fails. */
 let strictUrl: string;
 
@@ -31,21 +32,23 @@ const SPEECH_DELAY_MS = 120;
 beforeAll(async () => {
   upstream = await startOpenAIServer({ tokens: TOKENS, usage: 'asked' });
   stack = await startStack({
-    apps: ['gateway', 'tts-worker'],
+    apps: ['gateway'],
     environment: {
       ...{ AI_SERVICE: 'openai', TTS_SERVICE: 'openai', OPENAI_BASE_URL: upstream.baseUrl },
       ...{ LLM_OPENAI_MODELS: 'scripted', TTS_OPENAI_MODELS: 'scripted-tts' },
     },
-    models: ['scripted-tts'],
+    models: [],
   });
   llmWorker = stack.start('llm-worker');
+  ttsWorker = stack.start('tts-worker');
   const port = await freePort();
   stack.start('gateway', { PORT: String(port), ON_PHRASE_ERROR: 'fail' });
   strictUrl = `http://127.0.0.1:${port}/v1`;
   for (const url of [stack.baseUrl, strictUrl]) {
     await until(async () => {
       const response = await fetch(`${url}/models`).catch(() => undefined);
-      return ((await response?.text()) ?? '').includes('"scripted"');
+      const models = (await response?.text()) ?? '';
+      return ['"scripted"', '"scripted-tts"'].every((model) => models.includes(model));
     });
   }
 }, 60_000);
@@ -238,6 +241,31 @@ it('a client that leaves stops the model and all voices', async () => {
   const response = await fetch(`${stack.baseUrl}/streams/${answer.streamId}`);
   expect(await response.json()).toMatchObject({ status: 'cancelled' });
 }, 30_000);
+
+it('a tts-worker killed in mid-phrase, whose voice would say it differently: the rest of it is left out', async () => {
+  const [first = '', second = ''] = SENTENCES;
+  upstream.script({ path: '/audio/speech', when: asks(second), tokenDelayMs: 150 });
+  const heardBytes = (toneOf(first).seconds + 0.25 + 0.5) * 48_000;
+  const replace = async () => {
+    await ttsWorker.stop('SIGKILL');
+    ttsWorker = stack.start('tts-worker');
+  };
+  let replacing: Promise<void> | undefined;
+  const answer = await readSpokenStream(stack.baseUrl, {
+    onFrame: (answer) => {
+      if (soundOf(answer).length < heardBytes) return;
+      replacing ??= replace();
+    },
+  });
+  await replacing;
+  expect(answer).toMatchObject({ done: true, errors: [], finishReasons: ['stop'] });
+  expect(answer.phraseErrors).toMatchObject([{ index: 1, code: 'stream_interrupted' }]);
+  expect(answer.transcript).toBe(SENTENCES.join(' '));
+  const [, broken, ...others] = tonesIn(soundOf(answer));
+  expect(Math.abs((broken?.hz ?? 0) - toneOf(second).hz)).toBeLessThan(5);
+  expect(broken?.seconds).toBeLessThan(toneOf(second).seconds - 0.1);
+  expect(others).toHaveLength(3);
+}, 60_000);
 
 it('an llm-worker killed in mid-answer: what is cut is heard, then one error', async () => {
   const cut = SENTENCES.slice(0, 4);
