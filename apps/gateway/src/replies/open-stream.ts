@@ -38,6 +38,8 @@ const TTL_SLACK_MS = 60_000;
 const LONGEST_TTL_MS = 7 * 86_400_000;
 /** Delivered bytes of which the log is told, at least. */
 const ACKNOWLEDGE_BYTES = 262_144;
+/** After a count that could not be told. */
+const TELL_AGAIN_MS = 500;
 /** A little more than two of the largest entries: so much must fit into the log besides them. */
 const LARGEST_ENTRIES_BYTES = 131_072;
 /** Transcripts are not acknowledged on the way: two hours with word times have 2 MB. */
@@ -149,6 +151,8 @@ export class DeliveryCount {
   #bytes = 0;
   #samples = 0;
   #toldBytes = 0;
+  #toldSamples = 0;
+  #failedAtMs = -Infinity;
 
   constructor(context: GatewayContext, streamId: string) {
     this.#context = context;
@@ -165,12 +169,23 @@ export class DeliveryCount {
     if (this.#bytes - this.#toldBytes >= this.#tellBytes) await this.tell();
   }
 
+  /** Samples that were delivered and that the log does not know of yet. */
+  get untoldSamples(): number {
+    return this.#samples - this.#toldSamples;
+  }
+
+  /** What could not be told stays untold: producers may wait for nothing else. */
   async tell(): Promise<void> {
-    this.#toldBytes = this.#bytes;
+    // A Redis that hangs costs each call its time limit.
+    if (performance.now() - this.#failedAtMs < TELL_AGAIN_MS) return;
     const delivered = { seq: this.#seq, bytes: this.#bytes, samples: this.#samples };
-    await this.#context.log.acknowledge(this.#streamId, delivered).catch((error: unknown) => {
-      // The next count tells the same again: producers wait a little longer.
+    try {
+      await this.#context.log.acknowledge(this.#streamId, delivered);
+      this.#toldBytes = delivered.bytes;
+      this.#toldSamples = delivered.samples;
+    } catch (error) {
+      this.#failedAtMs = performance.now();
       this.#context.logger.warn({ err: error, streamId: this.#streamId }, 'acknowledge');
-    });
+    }
   }
 }

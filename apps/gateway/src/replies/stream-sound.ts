@@ -35,16 +35,21 @@ export async function* readSound(
   let ended = false;
   for await (const entries of readStream(opened)) {
     const seq = entries.at(-1)?.seq ?? 0;
+    // What waits for its turn stays in the log.
+    const deliveredUpTo = (last: number) => Math.min(last, (order.firstWaitingSeq ?? Infinity) - 1);
     for (const entry of entries) {
       order.add(entry);
       const { event } = entry;
-      if (event.type === 'audio-delta' || event.type === 'audio-end') continue;
-      listener.note(event);
-      yield { type: 'event', event };
+      if (event.type === 'audio-delta') continue;
+      if (event.type !== 'audio-end') {
+        listener.note(event);
+        yield { type: 'event', event };
+      }
+      await listener.passed(entry, deliveredUpTo(entry.seq));
     }
     for (const chunk of order.take()) {
       const pcm = chunk.pcm ?? (await readAgain(opened, chunk));
-      const upTo = Math.min(seq, (order.firstWaitingSeq ?? seq + 1) - 1);
+      const upTo = deliveredUpTo(seq);
       yield { type: 'pcm', pcm, delivered: listener.expect(chunk, pcm, upTo) };
     }
     if (ended || order.phrasesTaken !== listener.phrasesExpected) continue;
@@ -60,7 +65,6 @@ class Listener {
   readonly #delivered: DeliveryCount;
   #cutCount: number;
   #textEnded: boolean;
-  #untoldSamples = 0;
 
   constructor(context: GatewayContext, opened: OpenedStream, phraseCount: number) {
     this.#context = context;
@@ -77,8 +81,17 @@ class Listener {
   }
 
   note(event: StreamEvent): void {
-    if (event.type === 'phrase-start') this.#cutCount += 1;
+    if (event.type === 'phrase-start') {
+      this.#cutCount += 1;
+      // Nothing was told while there was nothing to be made: its release may have failed for that.
+      if (this.#delivered.untoldSamples >= TELL_SAMPLES) void this.#release();
+    }
     if (event.type === 'text-end' || event.type === 'stream-error') this.#textEnded = true;
+  }
+
+  /** What is no sound was given out. Counted as well: it takes room in the log. */
+  async passed({ sizeBytes }: StreamEntry, upTo: number): Promise<void> {
+    await this.#delivered.add(upTo, sizeBytes);
   }
 
   /** Sound is given out now; call the returned function when it was heard. */
@@ -89,27 +102,19 @@ class Listener {
     return async () => {
       watched.listening.end();
       await this.#delivered.add(upTo, sizeBytes, samples);
-      this.#untoldSamples += samples;
-      if (this.#untoldSamples >= TELL_SAMPLES) await this.#release();
+      if (this.#delivered.untoldSamples >= TELL_SAMPLES) await this.#release();
     };
   }
 
   async #release(): Promise<void> {
     const { watched, streamId } = this.#opened;
-    if (phrasesClaimed(watched.producers) >= this.#cutCount) return;
-    if (this.#untoldSamples > 0) await this.#delivered.tell();
-    this.#untoldSamples = 0;
+    if (watched.phrasesClaimed >= this.#cutCount) return;
+    if (this.#delivered.untoldSamples > 0) await this.#delivered.tell();
     const { log, jobs, logger } = this.#context;
     releasePhrases(log, jobs, streamId).catch((error: unknown) => {
       logger.warn({ err: error, streamId }, 'release'); // the next second tries again
     });
   }
-}
-
-function phrasesClaimed(producers: ReadonlyMap<string, unknown>): number {
-  let count = 0;
-  for (const name of producers.keys()) if (name.startsWith('phrase-')) count += 1;
-  return count;
 }
 
 async function readAgain({ reader }: OpenedStream, { seq }: OrderedChunk): Promise<Uint8Array> {

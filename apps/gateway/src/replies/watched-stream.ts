@@ -107,6 +107,8 @@ export class WatchedStream {
   heardAtMs: number | undefined;
   firstEventAtMs: number | undefined;
   deliveredSeq = 0;
+  /** Phrases that a tts-worker has begun. */
+  phrasesClaimed = 0;
   readonly listening = new ListeningTime();
   /** Nothing is to be judged any more: its end was delivered, or was decided here. */
   ended = false;
@@ -163,6 +165,7 @@ export class WatchedStream {
     const stage = stageOf(producer);
     this.waits.delete(stage);
     if (stage === mainStage(this.#route)) this.claimedAtMs ??= performance.now();
+    if (stage === 'tts' && !this.producers.has(producer)) this.phrasesClaimed += 1;
     const hasOutput = lastIndex > 0;
     this.producers.set(producer, { workerId, hasOutput, ended: false, lostAtMs: undefined });
   }

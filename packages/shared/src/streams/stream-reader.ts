@@ -129,10 +129,20 @@ export class StreamReader {
     this.#notify();
   }
 
-  /** Reads given entries again, from the log: those that a caller could not keep. */
+  /**
+   * Reads given entries again, from the log: those that a caller could not keep. Waits while Redis
+   * is away; `[]` after `close`. Throws what `fail` was given.
+   */
   async readAgain(seq: number, count: number): Promise<StreamEntry[]> {
-    const { entries } = await this.#log.read(this.streamId, seq, count);
-    return entries;
+    for (;;) {
+      if (this.#closed) return [];
+      if (this.#failure) throw this.#failure;
+      const range = await this.#log
+        .read(this.streamId, seq, count)
+        .catch((error: unknown) => this.#passOver(error));
+      if (range) return range.entries;
+      await this.#woken();
+    }
   }
 
   close(): void {
