@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { ChatJob } from '@antiphon/shared/jobs/job-catalog';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
@@ -33,9 +34,10 @@ afterAll(async () => {
 interface OpenOptions {
   audio?: Partial<NonNullable<ChatJob['audio']>>;
   maxLogBytes?: number;
+  signOfLifeMs?: number;
 }
 
-async function open({ audio = {}, maxLogBytes = 1e7 }: OpenOptions = {}) {
+async function open({ audio = {}, maxLogBytes = 1e7, ...options }: OpenOptions = {}) {
   const streamId = await log.open({
     ...{ tenantId: 'default', gatewayId: 'g1', kind: 'chat', model: 'm', queueName: 'q' },
     ...{ ttlMs: 60_000, logTtlMs: 30_000, maxLogBytes, parallelPhrases: 2, aheadSamples: 1e6 },
@@ -53,6 +55,7 @@ async function open({ audio = {}, maxLogBytes = 1e7 }: OpenOptions = {}) {
     ...{ streamId, producer, signal: stopped.signal, log, jobs },
     audio: { content: 'code', ...audio },
     logger: createLogger('llm-worker', 'silent'),
+    ...options,
   });
   return { streamId, answer, stop: (reason: Error) => stopped.abort(reason) };
 }
@@ -208,6 +211,39 @@ describe('what is shown', () => {
   });
 });
 
+describe('text of which nothing is said', () => {
+  it('and nothing shown: the stream is told that it comes', async () => {
+    const { streamId, answer } = await open({ audio: { content: 'none' }, signOfLifeMs: 50 });
+    await answer.push('```ts\n');
+    await until(async () => {
+      await answer.push('const a = 1;\n');
+      return (await writtenIn(streamId)).deltas.length >= 2;
+    });
+    await answer.flush();
+    const { deltas, phrases } = await writtenIn(streamId);
+    expect(deltas.every((delta) => Object.keys(delta).length === 0)).toBe(true);
+    expect(phrases).toEqual([]);
+  });
+
+  it.each(['🙂 🎉', '---\n'])('%j is shown: it would be lost', async (text) => {
+    const { streamId, answer } = await open();
+    await answer.push(text);
+    await answer.flush();
+    await answer.end('stop', undefined);
+    const { deltas, last } = await writtenIn(streamId);
+    expect(deltas).toEqual([{ content: text }]);
+    expect(last).toMatchObject({ terminal: true, event: { type: 'text-end', phraseCount: 0 } });
+  });
+
+  it('is shown once', async () => {
+    const { streamId, answer } = await open();
+    await answer.push('```ts\nconst a = 1;\n```\n');
+    await answer.flush();
+    await answer.end('stop', undefined);
+    expect((await writtenIn(streamId)).content.match(/const/g)).toHaveLength(1);
+  });
+});
+
 describe('the end', () => {
   const usage = { promptTokens: 1, completionTokens: 2, totalTokens: 3 };
 
@@ -280,6 +316,17 @@ describe('a stream that takes no more', () => {
     await expect(pushing).rejects.toThrow(StreamClosed);
     await expect(answer.flush()).rejects.toThrow(StreamClosed);
     expect(await queued(streamId, 0)).toBeUndefined();
+  });
+
+  it('for one entry: none follows it', async () => {
+    const { streamId, answer } = await open();
+    await redis.config('SET', 'maxmemory', '1');
+    await answer.push(`${SENTENCES[0]} ${SENTENCES[1]} ${SENTENCES[2]} And`);
+    await redis.config('SET', 'maxmemory', '0');
+    await delay(50); // the refusal is here, and Redis takes entries again
+    await expect(answer.flush()).rejects.toMatchObject({ code: 'storage_full' });
+    expect((await writtenIn(streamId)).phrases).toEqual([]);
+    expect((await log.state(streamId))?.['waiting']).toBeUndefined();
   });
 
   it('because it was stopped: nothing more is laid into it', async () => {

@@ -16,6 +16,8 @@ import {
 const IDLE_FLUSH_MS = 400;
 /** With so many entries waiting the engine is held back. */
 const MOST_WAITING = 64;
+/** Text may come for minutes of which nothing is said or shown: the stream is told that it does. */
+const SIGN_OF_LIFE_MS = 5000;
 
 export interface SpokenAnswerOptions {
   streamId: string;
@@ -25,6 +27,8 @@ export interface SpokenAnswerOptions {
   log: StreamLog;
   jobs: JobProducer;
   logger: Logger;
+  /** For tests. */
+  signOfLifeMs?: number;
 }
 
 type Entry = Extract<StreamEvent, { type: 'phrase-start' | 'message-delta' }> & {
@@ -42,6 +46,8 @@ export class SpokenAnswer {
   readonly #idleTimer: NodeJS.Timeout;
   #firstTokenMs: number | undefined;
   #answer = '';
+  #showsText = false;
+  #queuedAtMs = performance.now();
   #phraseCount = 0;
   #waiting: Entry[] = [];
   #running: Promise<void> | undefined;
@@ -66,6 +72,8 @@ export class SpokenAnswer {
     if (this.#options.audio.content === 'full') this.#show({ content });
     if (!this.#options.audio.silent) this.#speak(this.#splitter.push(content));
     this.#idleTimer.refresh();
+    const { signOfLifeMs = SIGN_OF_LIFE_MS } = this.#options;
+    if (performance.now() - this.#queuedAtMs >= signOfLifeMs) this.#show({});
     await this.#holdBack();
   }
 
@@ -86,8 +94,13 @@ export class SpokenAnswer {
 
   /** The end of the text; the stream ends when its last phrase is spoken. */
   async end(finishReason: FinishReason, usage: TokenUsage | undefined): Promise<void> {
-    const { producer, signal } = this.#options;
+    const { producer, signal, audio } = this.#options;
     const phraseCount = this.#phraseCount;
+    // Nothing but emoji or a rule: it would be lost.
+    if (phraseCount === 0 && !this.#showsText && audio.content === 'code' && this.#answer !== '') {
+      this.#show({ content: this.#answer });
+      await this.flush();
+    }
     await producer.append(
       {
         type: 'text-end',
@@ -105,6 +118,7 @@ export class SpokenAnswer {
   }
 
   #show(delta: Record<string, unknown>): void {
+    this.#showsText ||= typeof delta['content'] === 'string';
     const last = this.#waiting.at(-1);
     const merged = last?.type === 'message-delta' ? joinContent(last.delta, delta) : undefined;
     if (last?.type === 'message-delta' && merged) last.delta = merged;
@@ -120,6 +134,8 @@ export class SpokenAnswer {
   }
 
   #queue(entry: Entry): void {
+    if (this.#failure) return; // a gap in what is written could never be spoken over
+    this.#queuedAtMs = performance.now();
     this.#waiting.push(entry);
     this.#running ??= this.#run();
   }
@@ -140,6 +156,7 @@ export class SpokenAnswer {
       }
     } catch (thrown) {
       this.#failure = { thrown };
+      this.#waiting = [];
     } finally {
       this.#running = undefined;
     }

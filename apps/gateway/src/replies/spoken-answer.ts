@@ -17,6 +17,8 @@ export type SpokenPart =
   | { type: 'shown'; delta: Record<string, unknown> }
   | { type: 'phrase-error'; phraseIndex: number; error: SerializedVoiceError };
 
+const isEmpty = (delta: object): boolean => Object.keys(delta).length === 0;
+
 export interface SpokenAnswerOptions {
   tenantId: string;
   encoder: AudioEncoder;
@@ -101,7 +103,8 @@ export class SpokenAnswer {
         return { type: 'transcript', text };
       }
       case 'message-delta':
-        return { type: 'shown', delta: event.delta };
+        // An empty one tells that the model still writes.
+        return isEmpty(event.delta) ? undefined : { type: 'shown', delta: event.delta };
       case 'phrase-error':
         return { type: 'phrase-error', phraseIndex: event.phraseIndex, error: event.error };
       case 'text-end':

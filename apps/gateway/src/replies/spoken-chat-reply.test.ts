@@ -294,6 +294,19 @@ describe('streamed', () => {
     expect(transcript).toBe('Look here.');
   });
 
+  it('without a frame for a delta that only tells that the model writes', async () => {
+    const { frames } = await read(
+      await ask(async (workers) => {
+        await workers.show({});
+        await workers.end();
+      }),
+    );
+    expect(frames.map(({ choices }) => choices[0]?.delta)).toEqual([
+      { role: 'assistant', content: '', refusal: null },
+      {},
+    ]);
+  });
+
   it('with tool calls as they come', async () => {
     const calls = [
       { index: 0, id: 'call_1', type: 'function', function: { name: 'time', arguments: '' } },

@@ -16,7 +16,10 @@ export type StreamEvent =
       phraseCount?: number;
       answer?: string;
     }
-  /** A spoken answer: what is shown and not said, as OpenAI's `delta` object without audio. */
+  /**
+   * A spoken answer: what is shown and not said, as OpenAI's `delta` object without audio. An empty one
+   * tells that the model writes something of which nothing is shown either.
+   */
   | { type: 'message-delta'; delta: Record<string, unknown> }
   /**
    * A spoken answer: a phrase was cut and waits for its voice. `before` stands between it and the
