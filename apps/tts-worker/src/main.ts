@@ -3,7 +3,7 @@ import { createLogger } from '@antiphon/shared/runtime/logger';
 import { runProcess } from '@antiphon/shared/runtime/run-process';
 import { environment, readConfig } from './config.ts';
 import { ttsEngines } from './engines/index.ts';
-import { createSpeechHandler } from './speech-handler.ts';
+import { createSpeechGiveUp, createSpeechHandler } from './speech-handler.ts';
 
 await runProcess('tts-worker', async () => {
   const config = readConfig();
@@ -31,6 +31,7 @@ await runProcess('tts-worker', async () => {
       maxPhraseCharacters: service.maxPhraseCharacters,
     }),
     createHandler: ({ log, jobs }) => createSpeechHandler({ service, fallback, log, jobs, logger }),
+    createGiveUp: createSpeechGiveUp,
     closeEngine: async () => {
       await Promise.all([service.close(), fallback?.close()]);
     },

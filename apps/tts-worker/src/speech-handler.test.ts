@@ -10,7 +10,7 @@ import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createSpeechHandler } from './speech-handler.ts';
+import { createSpeechGiveUp, createSpeechHandler } from './speech-handler.ts';
 
 let server: RedisServer;
 let redis: ReturnType<typeof openRedis>;
@@ -337,6 +337,35 @@ describe('a phrase whose worker died', () => {
     await run(streamId, engine(dying(chunks, 3)));
     const service = engine(playing(chunks), { deterministic: false });
     expect(await run(streamId, service)).toMatchObject({ code: 'stream_interrupted' });
+  });
+});
+
+describe('a phrase that its workers died of', () => {
+  const job: SpeechJob = {
+    ...{ version: 1, tenantId: 'default', gatewayId: 'g1', model: 'm', voice: 'v', speed: 1 },
+    ...{ streamId: '', phraseIndex: 0, text: 'Phrase 0.' },
+  };
+  const giveUp = (streamId: string, onPhraseError: 'skip' | 'fail') =>
+    createSpeechGiveUp({ log, jobs })({ ...job, streamId, onPhraseError }, 'w3');
+
+  it('fails alone where it may, and the next one runs', async () => {
+    const streamId = await open(2);
+    await log.claim(streamId, 'phrase-0', 'w1');
+    await giveUp(streamId, 'skip');
+    expect((await audioOf(streamId)).errors).toMatchObject([
+      { phraseIndex: 0, error: { code: 'stream_interrupted' } },
+    ]);
+    expect((await log.state(streamId))?.['status']).toBe('open');
+    expect(await redis.exists(`bull:${QUEUE}:${streamId}-1`)).toBe(1);
+    await giveUp(streamId, 'skip'); // it has its end already
+    expect((await audioOf(streamId)).errors).toHaveLength(1);
+  });
+
+  it('ends its stream where it may not', async () => {
+    const streamId = await open(2);
+    await log.claim(streamId, 'phrase-0', 'w1');
+    await giveUp(streamId, 'fail');
+    expect((await log.state(streamId))?.['status']).toBe('error');
   });
 });
 

@@ -1,7 +1,8 @@
 import { BYTES_PER_SAMPLE } from '@antiphon/shared/audio/audio-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
 import type { JobProducer } from '@antiphon/shared/queue/job-producer';
-import type { JobContext, JobHandler } from '@antiphon/shared/queue/job-worker';
+import type { GiveUp, JobContext, JobHandler } from '@antiphon/shared/queue/job-worker';
 import { releasePhrases } from '@antiphon/shared/queue/phrase-release';
 import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { TTSService } from '@antiphon/shared/services/tts-service';
@@ -37,6 +38,28 @@ export function createSpeechHandler(options: SpeechHandlerOptions): JobHandler<'
     const end = await speak(options, context);
     await producer.append(end, { ends: 'phrase', signal });
     await releasePhrases(log, jobs, job.streamId);
+  };
+}
+
+/** A phrase that its workers died of: where it may, it fails alone, as one that cannot be made. */
+export function createSpeechGiveUp({
+  log,
+  jobs,
+}: Pick<SpeechHandlerOptions, 'log' | 'jobs'>): GiveUp<'speech'> {
+  return async (job, workerId) => {
+    const { streamId, phraseIndex, onPhraseError } = job;
+    const error = new VoiceError('stream_interrupted');
+    if (onPhraseError !== 'skip') {
+      await log.finish(streamId, error);
+      return;
+    }
+    const name = JOB_CATALOG.speech.producer(job);
+    const claim = await log.claim(streamId, name, workerId);
+    if (claim.status !== 'open') return;
+    await log
+      .producer(streamId, name, claim)
+      .append({ type: 'phrase-error', phraseIndex, error: error.serialize() }, { ends: 'phrase' });
+    await releasePhrases(log, jobs, streamId);
   };
 }
 

@@ -14,7 +14,7 @@ import type { ScriptedRedis } from '../streams/stream-scripts.ts';
 import { StreamSubscriber } from '../streams/stream-subscriber.ts';
 import { VoiceError } from '../errors/voice-error.ts';
 import { JobProducer } from './job-producer.ts';
-import { type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
+import { type GiveUp, type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
 import { openRedis } from './redis.ts';
 
 const GATEWAY_ID = 'g1';
@@ -64,6 +64,7 @@ afterAll(async () => {
 async function startWorker(
   handler: JobHandler<'chat'>,
   concurrency = 4,
+  giveUp?: GiveUp<'chat'>,
 ): Promise<JobWorker<'chat'>> {
   const open = (role: 'patient' | 'subscriber') => {
     const connection = openRedis(server.url, { role, onError: ignore });
@@ -75,7 +76,7 @@ async function startWorker(
     kind: 'chat',
     queueName,
     workerId: createWorkerId('llm'),
-    concurrency,
+    ...{ concurrency, giveUp },
     lockDurationMs: 1000,
     stalledIntervalMs: 300,
     handler,
@@ -426,9 +427,14 @@ describe('Redis', () => {
   }, 20_000);
 });
 
-it('gives a job up that kills its workers: one error, two workers lost', async () => {
-  const source = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
-  const program = `
+it.each([
+  ['its stream ends', 'stream_interrupted'],
+  ['what is done about it is the handler’s to say', 'engine_failed'],
+] as const)(
+  'gives a job up that killed two workers: %s',
+  async (_name, error) => {
+    const source = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
+    const program = `
     import { pino } from ${JSON.stringify(import.meta.resolve('pino'))};
     import { JobWorker } from ${source('./job-worker.ts')};
     import { openRedis } from ${source('./redis.ts')};
@@ -442,25 +448,30 @@ it('gives a job up that kills its workers: one error, two workers lost', async (
       subscriber: open('subscriber'), logger: pino({ level: 'silent' }),
     }).start();
   `;
-  const children: ChildProcess[] = [];
-  const startPoisoned = () => {
-    const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    children.push(child);
-    return once(child, 'exit');
-  };
-  try {
-    const { reader } = await ask();
-    expect(await startPoisoned()).toEqual([7, null]);
-    expect(await startPoisoned()).toEqual([7, null]);
-    let runs = 0;
-    await startWorker(async () => {
-      runs += 1;
-    });
-    expect(await answerOf(reader)).toEqual({ text: '', error: 'stream_interrupted' });
-    expect(runs).toBe(0);
-  } finally {
-    for (const child of children) child.kill('SIGKILL');
-  }
-}, 40_000);
+    const children: ChildProcess[] = [];
+    const startPoisoned = () => {
+      const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program], {
+        stdio: ['ignore', 'ignore', 'inherit'],
+      });
+      children.push(child);
+      return once(child, 'exit');
+    };
+    try {
+      const { reader } = await ask();
+      expect(await startPoisoned()).toEqual([7, null]);
+      expect(await startPoisoned()).toEqual([7, null]);
+      let runs = 0;
+      const count = async () => {
+        runs += 1;
+      };
+      const giveUp: GiveUp<'chat'> = async (job) =>
+        void (await log.finish(job.streamId, new VoiceError(error)));
+      await startWorker(count, 4, error === 'engine_failed' ? giveUp : undefined);
+      expect(await answerOf(reader)).toEqual({ text: '', error });
+      expect(runs).toBe(0);
+    } finally {
+      for (const child of children) child.kill('SIGKILL');
+    }
+  },
+  40_000,
+);

@@ -33,6 +33,9 @@ export interface JobContext<Kind extends JobKind> {
  */
 export type JobHandler<Kind extends JobKind> = (context: JobContext<Kind>) => Promise<void>;
 
+/** Ends what a job leaves open that its workers died of. Where there is none: its stream ends. */
+export type GiveUp<Kind extends JobKind> = (job: JobData[Kind], workerId: string) => Promise<void>;
+
 export interface JobWorkerOptions<Kind extends JobKind> {
   kind: Kind;
   queueName: string;
@@ -41,6 +44,7 @@ export interface JobWorkerOptions<Kind extends JobKind> {
   lockDurationMs: number;
   stalledIntervalMs: number;
   handler: JobHandler<Kind>;
+  giveUp?: GiveUp<Kind> | undefined;
   log: StreamLog;
   /** `patient` connections for BullMQ and for streams, and a `subscriber` one for streams. */
   queueRedis: ScriptedRedis;
@@ -216,11 +220,16 @@ export class JobWorker<Kind extends JobKind> {
 
   /** The job crashed its workers, or its data could not be moved: BullMQ gave it up. */
   #endFailed(queued: Job | undefined, error: Error): void {
-    const { logger } = this.#options;
+    const { logger, kind, giveUp, workerId } = this.#options;
     const { streamId } = Object(queued?.data) as { streamId?: unknown };
     logger.error({ err: error, jobId: queued?.id }, 'job failed');
     if (typeof streamId !== 'string') return;
-    this.#finish(streamId, new VoiceError('stream_interrupted')).catch((failure: unknown) => {
+    const parsed = JOB_CATALOG[kind].schema.safeParse(queued?.data);
+    const ending =
+      giveUp && parsed.success
+        ? giveUp(parsed.data as JobData[Kind], workerId)
+        : this.#finish(streamId, new VoiceError('stream_interrupted'));
+    ending.catch((failure: unknown) => {
       logger.error({ err: failure, streamId }, 'could not end the stream of a failed job');
     });
   }

@@ -16,7 +16,7 @@ import { keepSubscriberAlive } from '../streams/control-channel.ts';
 import { StreamLog } from '../streams/stream-log.ts';
 import { type Announced, Announcer } from './announcer.ts';
 import { JobProducer } from './job-producer.ts';
-import { type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
+import { type GiveUp, type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
 import { checkRedis, openRedis } from './redis.ts';
 
 /** What every worker reads besides its engine's variables. */
@@ -50,6 +50,7 @@ export interface StageWorkerOptions<Kind extends JobKind> {
   /** Asked at start, until it answers, and again every minute. */
   announce: (signal: AbortSignal) => Promise<Announced>;
   createHandler: (context: StageContext) => JobHandler<Kind>;
+  createGiveUp?: (context: StageContext) => GiveUp<Kind>;
   closeEngine: () => Promise<void>;
   logger: Logger;
 }
@@ -87,6 +88,7 @@ export async function startStageWorker<Kind extends JobKind>(
   const jobs = new JobProducer(queueRedis, onError);
   const workerId = createWorkerId(stage);
   const name = queueName(stage, engineName);
+  const context = { log, jobs, redis: queueRedis, logger, concurrency };
   const worker = new JobWorker<Kind>({
     kind,
     queueName: name,
@@ -94,7 +96,8 @@ export async function startStageWorker<Kind extends JobKind>(
     concurrency,
     lockDurationMs: config.LOCK_DURATION_MS,
     stalledIntervalMs: config.STALLED_INTERVAL_MS,
-    handler: options.createHandler({ log, jobs, redis: queueRedis, logger, concurrency }),
+    handler: options.createHandler(context),
+    giveUp: options.createGiveUp?.(context),
     log,
     queueRedis,
     streamRedis,
