@@ -281,6 +281,24 @@ describe('an answer that is spoken', () => {
     expect(await ended()).toBe('server_is_overloaded');
   });
 
+  it('with nobody left who speaks its later phrases: when none came back in time', async () => {
+    const worker = await announce('tts-late', 'tts-late-gone');
+    const { ended, claim, deliver } = await openRoute(
+      { queues: { llm: 'llm-test', tts: 'tts-late-gone' }, firstStage: 'llm' },
+      { queueMs: 60_000 },
+    );
+    const producer = await claim();
+    await cut(producer, 0);
+    const voice = await claim('phrase-0');
+    await voice.append({ type: 'audio-end', phraseIndex: 0 }, { ends: 'phrase' });
+    await cut(producer, 1);
+    await deliver();
+    const goneMs = performance.now();
+    await worker.die();
+    expect(await ended()).toBe('server_is_overloaded');
+    expect(performance.now() - goneMs).toBeGreaterThan(RECLAIM_MS);
+  });
+
   it('whose llm-worker died: the phrases that are cut are spoken, then the error', async () => {
     const [llm, tts] = [await announce('llm-broken'), await announce('tts-alive', 'tts-test')];
     const { ended, claim, deliver, streamId } = await open({}, 'llm-broken');

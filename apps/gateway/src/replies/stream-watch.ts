@@ -83,7 +83,9 @@ export class StreamWatch {
         !stream.hasUndelivered && this.#options.directory.isServed(wait.queueName) === false;
       if (!unserved) wait.unservedSinceMs = undefined;
       else wait.unservedSinceMs ??= nowMs;
-      if (nowMs - (wait.unservedSinceMs ?? nowMs) < UNSERVED_MS) continue;
+      // In the middle of an answer a worker is given the time in which it may be started again.
+      const patienceMs = Number.isFinite(wait.sinceMs) ? UNSERVED_MS : this.#options.reclaimMs;
+      if (nowMs - (wait.unservedSinceMs ?? nowMs) < patienceMs) continue;
       return new VoiceError('server_is_overloaded', { retryAfterSeconds: 2 });
     }
     return undefined;

@@ -13,6 +13,7 @@ interface Producer {
 /** A job that waits to be claimed. */
 interface Wait {
   queueName: string;
+  /** `Infinity`: not bounded by the queue deadline, since its turn may come late (later phrases). */
   sinceMs: number;
   /** Since when no live worker takes from its queue. */
   unservedSinceMs: number | undefined;
@@ -24,6 +25,8 @@ export interface StreamRoute {
   firstStage: Stage;
   /** Recordings in a chat: all are transcribed before its llm job is given out. */
   recordingCount?: number;
+  /** Phrases of a text that is known from the start. */
+  phraseCount?: number;
 }
 
 /** The stage whose output the client waits for first. */
@@ -109,6 +112,7 @@ export class WatchedStream {
   deliveredSeq = 0;
   /** Phrases that a tts-worker has begun. */
   phrasesClaimed = 0;
+  #phrasesCut: number;
   readonly listening = new ListeningTime();
   /** Nothing is to be judged any more: its end was delivered, or was decided here. */
   ended = false;
@@ -124,6 +128,7 @@ export class WatchedStream {
     this.deadlines = deadlines;
     this.#route = route;
     this.#recordingsLeft = route.recordingCount ?? 0;
+    this.#phrasesCut = route.phraseCount ?? 0;
     this.#waitFor(route.firstStage);
   }
 
@@ -135,7 +140,7 @@ export class WatchedStream {
     this.#noteOutput(event);
     if (isRecording) this.#noteRecording();
     else this.firstEventAtMs ??= performance.now();
-    if (event.type === 'phrase-start' && event.phraseIndex === 0) this.#waitFor('tts');
+    if (event.type === 'phrase-start') this.#noteCut(event.phraseIndex);
   }
 
   /** Since when nothing was produced although no listener held it back; undefined while one does. */
@@ -154,10 +159,15 @@ export class WatchedStream {
     return this.#recordingsLeft > 0;
   }
 
-  #waitFor(stage: Stage): void {
+  #waitFor(stage: Stage, sinceMs = performance.now()): void {
     const queueName = this.#route.queues[stage];
-    if (queueName === undefined) return;
-    this.waits.set(stage, { queueName, sinceMs: performance.now(), unservedSinceMs: undefined });
+    if (queueName === undefined || this.waits.has(stage)) return;
+    this.waits.set(stage, { queueName, sinceMs, unservedSinceMs: undefined });
+  }
+
+  #noteCut(phraseIndex: number): void {
+    this.#phrasesCut = phraseIndex + 1;
+    this.#waitFor('tts', phraseIndex === 0 ? performance.now() : Infinity);
   }
 
   #noteClaim({ producer, workerId, lastIndex }: ClaimEvent): void {
@@ -166,6 +176,7 @@ export class WatchedStream {
     this.waits.delete(stage);
     if (stage === mainStage(this.#route)) this.claimedAtMs ??= performance.now();
     if (stage === 'tts' && !this.producers.has(producer)) this.phrasesClaimed += 1;
+    if (this.#phrasesCut > this.phrasesClaimed) this.#waitFor('tts', Infinity);
     const hasOutput = lastIndex > 0;
     this.producers.set(producer, { workerId, hasOutput, ended: false, lostAtMs: undefined });
   }

@@ -36,7 +36,11 @@ export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
         c,
         context,
         {
-          route: { queues: { tts: worker.queueName }, firstStage: 'tts' },
+          route: {
+            queues: { tts: worker.queueName },
+            firstStage: 'tts',
+            phraseCount: phrases.length,
+          },
           deadlines: configuredDeadlines(context),
           opening: {
             kind: 'speech',
