@@ -86,7 +86,7 @@ function announce(environment: Environment): void {
   const seconds = ((performance.now() - startedAtMs) / 1000).toFixed(1);
   say(`ready after ${seconds} s on ${baseUrl(environment)}/v1 (Ctrl-C stops it). Try:\n`);
   for (const line of linesToPaste(environment)) console.log(line);
-  console.log('');
+  console.log('\nOr talk with it: npm run antiphon -- chat\n');
 }
 
 function explain(reason: unknown): void {
