@@ -1,5 +1,7 @@
 import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { connect } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { type ExpectedError, expectError } from '@antiphon/testing/error-envelope';
 import { rawHttp } from '@antiphon/testing/raw-http';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
@@ -141,12 +143,23 @@ describe('a body that would hurt', () => {
 
   it('of a key given twice the last counts, for us as for the engine', async () => {
     const count = worker.jobs.length;
-    const response = await post(chat(',"n":0,"n":1,"model":"other","model":"scripted"'));
+    const response = await post(
+      chat(',"n":0,"n" :1,"model":"other","model":"scripted","user":"\\\\","user":"a\\"b\\": c"'),
+    );
     expect(response.status).toBe(200);
-    expect(JSON.parse(worker.jobs[count]?.requestJson ?? '')).toMatchObject({
-      n: 1,
-      model: 'scripted',
-    });
+    // As text: an engine's parser may take the first.
+    expect(worker.jobs[count]?.requestJson).toBe(
+      '{"messages":[{"role":"user","content":"hi"}],"n":1,"model":"scripted","user":"a\\"b\\": c"}',
+    );
+  });
+
+  it('what has no key twice reaches the engine byte for byte', async () => {
+    const count = worker.jobs.length;
+    const body = chat(
+      ',\n "model" : "scripted","seed":12345678901234567890,"x":["\\\\",{"":1,"a\\"":"\\u00e9: \\\\\\""}]',
+    );
+    expect((await post(body)).status).toBe(200);
+    expect(worker.jobs[count]?.requestJson).toBe(body);
   });
 });
 
@@ -169,6 +182,19 @@ describe('content types', () => {
     },
   );
 
+  it.each(['gzip', 'br', 'deflate', 'identity, gzip'])('%s is not unpacked', async (encoding) => {
+    const body = new Uint8Array(encoding.endsWith('gzip') ? gzipSync(chat()) : Buffer.from(chat()));
+    await expectError(await post(body, { 'content-encoding': encoding }), {
+      status: 415,
+      code: null,
+      message: `Unsupported content encoding: '${encoding}'. Please send the body without a Content-Encoding.`,
+    });
+  });
+
+  it('identity is no encoding', async () => {
+    expect((await post(chat(), { 'content-encoding': 'identity' })).status).toBe(200);
+  });
+
   it('none at all is taken for JSON', async () => {
     const body = chat();
     const { responses } = await rawHttp(gateway.port, [
@@ -176,6 +202,34 @@ describe('content types', () => {
     ]);
     expect(responses[0]?.status).toBe(200);
   });
+});
+
+it('what a URL in a message leads to is for the engine: we fetch nothing', async () => {
+  const asked: string[] = [];
+  const inside = createServer((request, response) => {
+    asked.push(request.url ?? '');
+    response.end();
+  });
+  inside.listen(0, '127.0.0.1');
+  await once(inside, 'listening');
+  const { port } = inside.address() as { port: number };
+  try {
+    const url = `http://127.0.0.1:${port}`;
+    const parts = [
+      { type: 'text', text: 'look' },
+      { type: 'image_url', image_url: { url: `${url}/image` } },
+      { type: 'image_url', image_url: { url: 'data:image/png;base64,AAAA' } },
+      { type: 'audio_url', audio_url: { url: `${url}/audio` } },
+      { type: 'file', file: { file_url: `${url}/file`, filename: '../../etc/passwd' } },
+    ];
+    const messages = [{ role: 'user', content: parts }];
+    const count = worker.jobs.length;
+    expect((await post(JSON.stringify({ model: 'scripted', messages }))).status).toBe(200);
+    expect(JSON.parse(worker.jobs[count]?.requestJson ?? '')).toMatchObject({ messages });
+    expect(asked).toStrictEqual([]);
+  } finally {
+    inside.close();
+  }
 });
 
 describe('a body at its limit', () => {

@@ -22,6 +22,18 @@ export const unsupportedContentType = (given: string, accepted: string): VoiceEr
   });
 };
 
+/**
+ * Bodies are taken as they are: a kilobyte of gzip may hold a gigabyte, and no SDK compresses.
+ * Throws `unsupported_content_type`.
+ */
+export function refuseEncoded(incoming: IncomingMessage): void {
+  const given = incoming.headers['content-encoding'] ?? '';
+  if (given === '' || given.toLowerCase() === 'identity') return;
+  throw new VoiceError('unsupported_content_type', {
+    message: `Unsupported content encoding: '${given.slice(0, 100)}'. Please send the body without a Content-Encoding.`,
+  });
+}
+
 /** A whole body. Throws `request_too_large`, or ClientLeft when it ends early. */
 export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {

@@ -6,7 +6,12 @@ import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { UploadFormat } from '@antiphon/shared/services/stt-service';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { ClientLeft } from '../replies/client-connection.ts';
-import { DRAIN_FACTOR, requestTooLarge, unsupportedContentType } from './request-body.ts';
+import {
+  DRAIN_FACTOR,
+  refuseEncoded,
+  requestTooLarge,
+  unsupportedContentType,
+} from './request-body.ts';
 
 export interface Upload {
   blobId: string;
@@ -19,6 +24,8 @@ export interface Upload {
 const MAX_PARTS = 40;
 const MAX_FIELD_BYTES = 65_536;
 const MAX_NAME_LENGTH = 200;
+/** Of a file, as file systems have it. */
+const MAX_FILE_NAME_LENGTH = 255;
 /** Part headers and fields around the file. */
 const FORM_OVERHEAD_BYTES = 65_536;
 
@@ -30,7 +37,7 @@ interface StoredFile {
 
 /**
  * Reads a multipart form: its one `file` goes to the blob store as it comes, never whole into
- * memory; its name and MIME type are not looked at. Throws `unsupported_content_type`,
+ * memory; its name is used for nothing, its MIME type not looked at. Throws `unsupported_content_type`,
  * `invalid_multipart`, `missing_required_parameter`, `request_too_large`, `invalid_file_format`,
  * or ClientLeft; then nothing stays in the store.
  */
@@ -45,7 +52,10 @@ export async function readUpload(
     // Busboy holds only url-encoded forms to a length of names.
     parts.addField({ name, value, truncated: name.length > MAX_NAME_LENGTH || valueTruncated });
   });
-  form.on('file', (name, file) => parts.addFile(name, file));
+  form.on('file', (name, file, fileName) => {
+    if (isHostile(fileName)) parts.fail(multipartFault('the name of the file cannot be one'));
+    parts.addFile(name, file);
+  });
   for (const limit of ['partsLimit', 'filesLimit', 'fieldsLimit'] as const) {
     form.on(limit, () => parts.fail(multipartFault(`more than ${MAX_PARTS} parts`)));
   }
@@ -54,6 +64,14 @@ export async function readUpload(
     return 0;
   });
   return parts.finish(() => requestTooLarge(maxBytes, readBytes));
+}
+
+/** A path is none of our business (Go's clients send whole ones), a way out of a folder is no name. */
+function isHostile(fileName: string | undefined): boolean {
+  if (fileName === undefined) return false;
+  // oxlint-disable-next-line no-control-regex -- those are what is looked for
+  const isOdd = /[\0-\x1F\x7F]|(?:^|[/\\])\.\.(?:[/\\]|$)/.test(fileName);
+  return isOdd || fileName.length > MAX_FILE_NAME_LENGTH;
 }
 
 /** What a form has given so far, and the first thing wrong with it. */
@@ -119,9 +137,11 @@ function openForm(incoming: IncomingMessage, maxBytes: number) {
   if (!/^multipart\/form-data\b/i.test(contentType)) {
     throw unsupportedContentType(contentType, "'multipart/form-data'");
   }
+  refuseEncoded(incoming);
   try {
     return new Busboy({
       headers: incoming.headers as BusboyHeaders,
+      preservePath: true, // to see what `isHostile` is for
       limits: {
         fileSize: maxBytes,
         files: 2, // the second one is refused by name

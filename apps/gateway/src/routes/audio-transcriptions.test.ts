@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { once } from 'node:events';
+import { gzipSync } from 'node:zlib';
 import { wavHeader } from '@antiphon/shared/audio/wav';
 import { type ExpectedError, expectError } from '@antiphon/testing/error-envelope';
 import { type FormPart, multipartBody, multipartType } from '@antiphon/testing/multipart';
@@ -161,13 +162,27 @@ describe('the file', () => {
   });
 
   it.each([
-    ['a path', '../../../../tmp/antiphon-escaped'],
-    ['a path with backslashes', '..\\..\\x.wav'],
+    ['a way out', '../../../../tmp/antiphon-escaped'],
+    ['a way out with backslashes', 'a\\..\\x.wav'],
     ['NUL', 'a\0b.wav'],
+    ['an escape', 'a\u001b[2J.wav'],
     ['300 letters', `${'a'.repeat(300)}.wav`],
+  ])('may not be named %s', async (_what, filename) => {
+    await expectRefused(sendForm({}, [{ ...file, filename }]), {
+      status: 400,
+      code: 'invalid_multipart',
+      message: 'The multipart form could not be parsed: the name of the file cannot be one.',
+    });
+  });
+
+  it.each([
+    ['a whole path', '/tmp/speech.wav'],
+    ['a path of Windows', 'C:\\sound\\speech.wav'],
+    ['dots', 'a..b...wav'],
+    ['255 letters', `${'a'.repeat(251)}.wav`],
     ['nothing', ''],
     ['a wrong extension', 'speech.exe'],
-  ])('may be named %s: its name is not looked at', async (_what, filename) => {
+  ])('may be named %s: its name is used for nothing', async (_what, filename) => {
     const response = await sendForm({}, [{ ...file, filename }]);
     expect(response.status).toBe(200);
     expect(stored.at(-1)).toStrictEqual([expect.stringMatching(/^[0-9a-f-]{36}$/)]);
@@ -228,6 +243,19 @@ describe('limits', () => {
       body,
     ]);
     await expectError(responses[0], tooLarge);
+  });
+
+  it('what is compressed is not unpacked', async () => {
+    const zipped = fetch(`${gateway.url}/v1/audio/transcriptions`, {
+      method: 'POST',
+      headers: { 'content-type': multipartType(), 'content-encoding': 'gzip' },
+      body: new Uint8Array(gzipSync(multipartBody([file]))),
+    });
+    await expectRefused(zipped, {
+      status: 415,
+      code: null,
+      message: /^Unsupported content encoding: 'gzip'/,
+    });
   });
 
   it('15,000 parts are refused in short time', async () => {
