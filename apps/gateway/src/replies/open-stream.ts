@@ -169,6 +169,11 @@ export class DeliveryCount {
     if (this.#bytes - this.#toldBytes >= this.#tellBytes) await this.tell();
   }
 
+  /** The last count could not be told. */
+  get failed(): boolean {
+    return this.#failedAtMs > -Infinity;
+  }
+
   /** Samples that were delivered and that the log does not know of yet. */
   get untoldSamples(): number {
     return this.#samples - this.#toldSamples;
@@ -183,6 +188,7 @@ export class DeliveryCount {
       await this.#context.log.acknowledge(this.#streamId, delivered);
       this.#toldBytes = delivered.bytes;
       this.#toldSamples = delivered.samples;
+      this.#failedAtMs = -Infinity;
     } catch (error) {
       this.#failedAtMs = performance.now();
       this.#context.logger.warn({ err: error, streamId: this.#streamId }, 'acknowledge');

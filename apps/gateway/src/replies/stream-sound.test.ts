@@ -28,6 +28,7 @@ interface Answer {
   opened: OpenedStream;
   chat: StreamProducer;
   cut: (phraseIndex: number) => Promise<void>;
+  voice: (phraseIndex: number) => Promise<{ say: () => Promise<void>; stop: () => Promise<void> }>;
   /** That many chunks, and then its end. */
   speak: (phraseIndex: number, chunks: number) => Promise<void>;
   end: (phraseCount: number) => Promise<void>;
@@ -39,6 +40,19 @@ async function answerOf(streamId: string, opened: OpenedStream): Promise<Answer>
   const claim = async (name: string) =>
     log.producer(streamId, name, await log.claim(streamId, name, 'w'));
   const chat = await claim('chat');
+  const voice = async (phraseIndex: number) => {
+    const producer = await claim(`phrase-${phraseIndex}`);
+    const pcm = Buffer.alloc(CHUNK_BYTES, phraseIndex + 1);
+    let chunkIndex = 0;
+    return {
+      say: async () => {
+        const event = { type: 'audio-delta' as const, phraseIndex, chunkIndex, pcm };
+        await producer.append(event, { samples: CHUNK_SAMPLES });
+        chunkIndex += 1;
+      },
+      stop: () => producer.append({ type: 'audio-end', phraseIndex }, { ends: 'phrase' }),
+    };
+  };
   return {
     ...{ streamId, opened, chat },
     async cut(phraseIndex) {
@@ -48,16 +62,11 @@ async function answerOf(streamId: string, opened: OpenedStream): Promise<Answer>
         { phrase: { phraseIndex, body: { text } } },
       );
     },
+    voice,
     async speak(phraseIndex, chunks) {
-      const voice = await claim(`phrase-${phraseIndex}`);
-      for (let chunkIndex = 0; chunkIndex < chunks; chunkIndex += 1) {
-        const pcm = Buffer.alloc(CHUNK_BYTES, phraseIndex + 1);
-        await voice.append(
-          { type: 'audio-delta', phraseIndex, chunkIndex, pcm },
-          { samples: CHUNK_SAMPLES },
-        );
-      }
-      await voice.append({ type: 'audio-end', phraseIndex }, { ends: 'phrase' });
+      const { say, stop } = await voice(phraseIndex);
+      for (let count = 0; count < chunks; count += 1) await say();
+      await stop();
     },
     async end(phraseCount) {
       await chat.append(
@@ -174,6 +183,33 @@ describe('what was heard', () => {
     );
     expect(chunks).toBe(11);
   }, 30_000);
+
+  it('is told again also where no phrase is left to be made: the last one waits for room', async () => {
+    fixture.context.config.MAX_LOG_BYTES = SMALLEST_LOG_BYTES;
+    let restarted = false;
+    let chunks = 0;
+    await listen(
+      async ({ cut, voice, end }) => {
+        await cut(0);
+        await end(1);
+        const { say, stop } = await voice(0);
+        for (let count = 0; count < 2; count += 1) await say();
+        await until(() => restarted && chunks === 2 && fixture.context.redisReady());
+        await say(); // no room for it until the others are told
+        await stop();
+      },
+      async ({ delivered }) => {
+        chunks += 1;
+        if (chunks !== 1) return delivered();
+        await until(async () => (await stateOf('produced')) === 2 * CHUNK_SAMPLES);
+        await server.kill();
+        await delivered();
+        await server.restart();
+        restarted = true;
+      },
+    );
+    expect(chunks).toBe(3);
+  }, 20_000);
 
   it('is told when a phrase is cut after all others were begun', async () => {
     await listen(async ({ cut, speak, end, state, opened }) => {

@@ -108,6 +108,8 @@ class Listener {
 
   async #release(): Promise<void> {
     const { watched, streamId } = this.#opened;
+    // Those that run may wait for room as well.
+    if (this.#delivered.failed) await this.#delivered.tell();
     if (watched.phrasesClaimed >= this.#cutCount) return;
     if (this.#delivered.untoldSamples > 0) await this.#delivered.tell();
     const { log, jobs, logger } = this.#context;

@@ -21,7 +21,10 @@ for phraseIndex = first, released - 1 do
   if not phrase[1] and nowMs - phrase[2] > 1000 then give(phraseIndex) end
 end
 local unsent = state[5] - state[6]
-while released < waiting and released - ended < tonumber(state[7]) and unsent < tonumber(state[8]) do
+-- Phrases without sound are behind any window: without this bound each call would walk over all of them.
+local MOST_BEHIND_FIRST = 256
+while released < waiting and released - ended < tonumber(state[7]) and unsent < tonumber(state[8])
+  and released - first < MOST_BEHIND_FIRST do
   give(released)
   released = released + 1
 end

@@ -265,6 +265,31 @@ it('releases phrases while few run and little audio is unsent', async () => {
   expect((await log.release(streamId)).phrases).toEqual([{ phraseIndex: 2, text: 'c' }]);
 });
 
+it('releases only so many phrases behind one that is not spoken yet', async () => {
+  const options = { kind: 'speech' as const, phraseCount: 300, parallelPhrases: 2, speech: '{}' };
+  const streamId = await log.open({ ...opening, ...options, aheadSamples: 100 });
+  const texts = Array.from({ length: 300 }, () => ({ text: 'x' }));
+  await log.addPhrases(streamId, 0, texts);
+  const end = async (phraseIndex: number) => {
+    const name = `phrase-${phraseIndex}`;
+    const voice = log.producer(streamId, name, await log.claim(streamId, name, 'w'));
+    await voice.append({ type: 'audio-end', phraseIndex }, { ends: 'phrase' });
+  };
+  await log.claim(streamId, 'phrase-0', 'w');
+  let last = 0;
+  for (let count = 0; count < 300; count += 1) {
+    const { phrases } = await log.release(streamId);
+    for (const { phraseIndex } of phrases) {
+      last = phraseIndex;
+      if (phraseIndex > 0) await end(phraseIndex);
+    }
+  }
+  expect(last).toBe(255);
+  await end(0);
+  const { phrases } = await log.release(streamId);
+  expect(phrases.map(({ phraseIndex }) => phraseIndex)).toEqual([256, 257]);
+});
+
 it('survives lost messages: all entries arrive in order', async () => {
   const { streamId, writer } = await openProducer({ maxLogBytes: 1_000_000 });
   const reader = await subscriber.subscribe(streamId);
