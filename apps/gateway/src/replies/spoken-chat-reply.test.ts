@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
+import type { AudioEncoder } from '@antiphon/shared/audio/audio-encoder';
 import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { FinishReason, TokenUsage } from '@antiphon/shared/services/ai-service';
@@ -122,13 +123,15 @@ interface AskOptions {
   format?: 'pcm' | 'wav' | 'mp3';
   heardSeconds?: number;
   on?: ReplyFixture;
+  encoder?: AudioEncoder;
 }
 
 /** One request, answered by what `work` writes. */
 async function ask(
   work: (workers: Workers) => Promise<void>,
-  { stream = true, includeUsage = false, format = 'pcm', heardSeconds = 0, on }: AskOptions = {},
+  options: AskOptions = {},
 ): Promise<Response> {
+  const { stream = true, includeUsage = false, format = 'pcm', heardSeconds = 0, on } = options;
   const { plan, baseUrl, context } = on ?? fixture;
   plan({
     route: { queues: { llm: 'llm-test', tts: 'tts-test' }, firstStage: 'llm' },
@@ -144,10 +147,10 @@ async function ask(
     },
     produce: (streamId) => work(new Workers(context.log, streamId)),
     reply: async (own, opened, response) => {
-      const encoder = await createAudioEncoder(format);
-      const options = { tenantId: 'default', model: 'm', includeUsage, heardSeconds };
+      const encoder = options.encoder ?? (await createAudioEncoder(format));
+      const spoken = { tenantId: 'default', model: 'm', includeUsage, heardSeconds };
       await (stream ? replySpokenChatStream : replySpokenChat)(own, opened, response, {
-        ...{ ...options, encoder, format },
+        ...{ ...spoken, encoder, format },
       });
     },
   });
@@ -566,6 +569,31 @@ describe('the words of an answer', () => {
     expect(await kept(response)).toBeUndefined();
   });
 });
+
+it('an answer that is made ends although Redis hangs before its words are kept', async () => {
+  const own = await startRedis();
+  const other = await startReplyFixture(own.url);
+  try {
+    const encoder = await createAudioEncoder('pcm');
+    const hanging = {
+      ...{ contentType: encoder.contentType, encode: (pcm: Uint8Array) => encoder.encode(pcm) },
+      close: () => encoder.close(),
+      async end() {
+        process.kill(own.pid, 'SIGSTOP');
+        return encoder.end();
+      },
+    };
+    const response = await ask(hello, { on: other, encoder: hanging });
+    const { done, errors, transcript } = await read(response);
+    expect({ done, errors, transcript }).toEqual({
+      ...{ done: true, errors: [], transcript: 'Hello. You there.' },
+    });
+  } finally {
+    process.kill(own.pid, 'SIGCONT');
+    await other.close();
+    await own.close();
+  }
+}, 20_000);
 
 describe('silence', () => {
   let impatient: ReplyFixture;
