@@ -73,6 +73,17 @@ drive() {
     fail "transcription: $(cat "$files/text")"
   has_words "$files/text" 'fox dog window'
   say "transcription: $(cat "$files/text")"
+  # A spoken question, a spoken answer.
+  call "$base/v1/audio/speech" -H 'Content-Type: application/json' -o "$files/question.wav" \
+    -d '{"voice":"alloy","response_format":"wav","input":"What is six times seven?"}' || fail 'question'
+  printf '{"modalities":["text","audio"],"audio":{"voice":"nova","format":"wav"},"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"format":"wav","data":"%s"}}]}]}' \
+    "$(base64 -w 0 "$files/question.wav")" >"$files/question.json"
+  call "$base/v1/chat/completions" -H 'Content-Type: application/json' -o "$files/answer" \
+    -d "@$files/question.json" || fail "spoken chat: $(head -c 300 "$files/answer")"
+  has_words "$files/answer" '42 transcript expires_at'
+  bytes=$(wc -c <"$files/answer")
+  [ "$bytes" -gt 48000 ] || fail "spoken chat: only $bytes bytes"
+  say "spoken chat: $bytes bytes"
 }
 
 say "$($compose version --short 2>/dev/null || true) $compose, Docker $(docker version --format '{{.Server.Version}}')"
