@@ -3,13 +3,13 @@ import { afterEach, expect, it } from 'vitest';
 import { until } from '@antiphon/testing/until';
 import { createAacEncoder } from './aac-encoder.ts';
 
-/** Process ids of our children that run ffmpeg, with those that nobody waited for. */
+/** Process ids of our children that run ffmpeg, or the shell that becomes it, with those that nobody waited for. */
 async function ffmpegChildren(): Promise<string[]> {
   const children = await readFile(`/proc/self/task/${process.pid}/children`, 'utf8');
   const found: string[] = [];
   for (const pid of children.split(' ').filter(Boolean)) {
     const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
-    if (name.trim() === 'ffmpeg') found.push(pid);
+    if (['ffmpeg', 'sh'].includes(name.trim())) found.push(pid);
   }
   return found;
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { VoiceError } from '../errors/voice-error.ts';
 import type { UploadFormat } from '../services/stt-service.ts';
+import { decodeSlots } from './decode-slots.ts';
 import { type FfmpegProcess, startFfmpeg } from './ffmpeg.ts';
 
 export interface DecodeOptions {
@@ -36,13 +37,25 @@ const PRIVATE_NAME = 'in';
  * its format is forced by magic bytes and the only one allowed, so that playlists (HLS, ffconcat,
  * SDP, DASH) are refused before they name a file or host. It reads a pipe; MP4 needs to seek (its
  * index may stand at the end) and gets a folder of its own with that one file.
- * Throws `invalid_file_format`, `engine_failed`, or `signal.reason` with ffmpeg killed.
+ * Only as many run at once as there are cores. Throws `invalid_file_format`, `engine_failed`, or
+ * `signal.reason` with ffmpeg killed.
  */
 export async function* decodeWithFfmpeg(
   options: DecodeOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  signal.throwIfAborted();
+  const release = await decodeSlots.take(signal);
+  try {
+    yield* decodeInFolder(options, signal);
+  } finally {
+    release();
+  }
+}
+
+async function* decodeInFolder(
+  options: DecodeOptions,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
   const folder = await mkdtemp(join(tmpdir(), 'antiphon-decode-'));
   try {
     if (needsFile(options)) await placeFile(options.path, join(folder, PRIVATE_NAME));
@@ -97,6 +110,7 @@ async function* readOutput(
     ffmpeg.kill();
   };
   signal.addEventListener('abort', kill);
+  if (signal.aborted) kill(); // while ffmpeg was being started
   const input = needsFile(options) ? undefined : feed(ffmpeg, options.path);
   const patience = new Patience(options.timeoutMs, kill);
   const output: AsyncIterator<Uint8Array> = ffmpeg.stdout[Symbol.asyncIterator]();

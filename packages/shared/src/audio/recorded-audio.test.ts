@@ -1,9 +1,8 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { PATIENCE, until } from '@antiphon/testing/until';
@@ -332,19 +331,59 @@ it('says what to install when there is no ffmpeg', async () => {
   });
 });
 
-it('gives ffmpeg neither our environment nor a folder with anything in it', async () => {
-  const bin = join(folder, 'spy');
-  await mkdir(bin);
-  const ffmpegPath = join(bin, 'ffmpeg');
-  const report = join(bin, 'report');
-  const script = `#!/bin/sh\n{ env; echo "args: $*"; ls -A; } > ${report}\nexec ffmpeg "$@"\n`;
+/** An ffmpeg that first tells what it sees, through a pipe: it may write no file. */
+async function spyFfmpeg(tell: string): Promise<{ ffmpegPath: string; reports: string }> {
+  const [ffmpegPath, reports] = [join(folder, randomUUID()), join(folder, randomUUID())];
+  await run('mkfifo', [reports]);
+  const script = `#!/bin/sh\n{ ${tell}; } > ${reports}\nexec ffmpeg "$@"\n`;
   await writeFile(ffmpegPath, script, { mode: 0o755 });
+  return { ffmpegPath, reports };
+}
+
+it('limits ffmpeg in memory, time and what it may write', async () => {
+  const { ffmpegPath, reports } = await spyFfmpeg('cat /proc/self/limits');
+  const audio = open(join(folder, 'tone.flac'), 'flac', { ffmpegPath });
+  const [seen] = await Promise.all([
+    readFile(reports, 'utf8'),
+    decodeAll(audio.pcm(16_000, NEVER)),
+  ]);
+  for (const limit of [
+    /^Max address space +1073741824 +1073741824 /m,
+    /^Max cpu time +600 +600 /m,
+    /^Max file size +0 +0 /m,
+    /^Max core file size +0 +0 /m,
+  ])
+    expect(seen).toMatch(limit);
+});
+
+it('runs as many at once as there are cores', async () => {
+  const path = join(folder, 'tone.flac');
+  const cores = availableParallelism();
+  const stop = new AbortController();
+  const fake = await spyFfmpeg('true');
+  await writeFile(fake.ffmpegPath, '#!/bin/sh\nexec sleep 600\n', { mode: 0o755 });
+  const all = Array.from({ length: cores + 2 }, () =>
+    decodeAll(open(path, 'flac', { ffmpegPath: fake.ffmpegPath }).pcm(16_000, stop.signal)),
+  );
+  const outcomes = Promise.allSettled(all);
+  const running = async () => (await leftovers()).filter((name) => name === 'sleep').length;
+  await until(async () => (await running()) === cores);
+  // Those that wait have not even a folder.
+  expect(await readdir(privateTmp)).toHaveLength(cores);
+  stop.abort('enough');
+  expect(await outcomes).toStrictEqual(all.map(() => ({ status: 'rejected', reason: 'enough' })));
+});
+
+it('gives ffmpeg neither our environment nor a folder with anything in it', async () => {
+  const { ffmpegPath, reports } = await spyFfmpeg('env; echo "args: $*"; ls -A');
   process.env['RECORDED_AUDIO_SECRET'] = 'secret';
   try {
     for (const name of ['tone.flac', 'end.m4a']) {
       const format = name === 'tone.flac' ? 'flac' : 'mp4';
-      await decodeAll(open(join(folder, name), format, { ffmpegPath }).pcm(16_000, NEVER));
-      const seen = await readFile(report, 'utf8');
+      const [seen] = await Promise.all([
+        readFile(reports, 'utf8'),
+        decodeAll(open(join(folder, name), format, { ffmpegPath }).pcm(16_000, NEVER)),
+      ]);
       expect(seen).not.toContain('secret');
       expect(seen).not.toContain(name);
       expect(seen.trimEnd().endsWith(format === 'mp4' ? '\nin' : 'pipe:1')).toBe(true);
@@ -352,5 +391,4 @@ it('gives ffmpeg neither our environment nor a folder with anything in it', asyn
   } finally {
     delete process.env['RECORDED_AUDIO_SECRET'];
   }
-  expect(await buffer(open(report, 'wav').bytes())).toBeDefined();
 });
