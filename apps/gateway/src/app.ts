@@ -25,7 +25,7 @@ import {
 /** What browsers' SDKs send and want to read (contract, section 10). */
 const CORS_HEADERS = {
   allowHeaders: [
-    ...['authorization', 'content-type', 'idempotency-key', 'x-client-request-id'],
+    ...['authorization', 'x-api-key', 'content-type', 'idempotency-key', 'x-client-request-id'],
     ...['openai-organization', 'openai-project', 'openai-beta'],
     ...['lang', 'package-version', 'os', 'arch', 'runtime', 'runtime-version', 'retry-count']
       .concat('timeout', 'async', 'read-timeout', 'helper-method', 'custom-poll-interval')
@@ -51,7 +51,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.get('/health/ready', ready(context));
   addDocs(app);
 
-  const key = apiKey({ keys: config.API_KEYS, publicLists: config.PUBLIC_LISTS });
+  const key = apiKey({ keys: context.keys, publicLists: config.PUBLIC_LISTS });
   app.use('/v1/*', key).use('/api/*', key);
   addStreamRoutes(app, context);
   for (const path of ['/v1/*', '/api/*']) {

@@ -12,6 +12,13 @@ it('works without any variable', () => {
   });
 });
 
+it('takes a file of keys for keys', () => {
+  expect(() => parseConfig({ HOST: '0.0.0.0' })).toThrow('API_KEYS: needed');
+  expect(parseConfig({ HOST: '0.0.0.0', API_KEYS_FILE: 'keys.txt' }).API_KEYS_FILE).toBe(
+    'keys.txt',
+  );
+});
+
 it('reads lists, and takes empty variables for unset ones', () => {
   const config = parseConfig({
     API_KEYS: ' one ,two,, ',

@@ -17,6 +17,7 @@ const { queueMs, firstEventMs, idleMs, totalMs } = JOB_CATALOG.chat.deadlines;
 const keyRule = z.looseObject({
   HOST: z.string(),
   API_KEYS: z.array(z.string()),
+  API_KEYS_FILE: z.string().optional(),
   AUTH_DISABLED: z.boolean(),
 });
 
@@ -26,6 +27,7 @@ const schema = z
     PORT: port(8000),
     HOST: z.string().default('127.0.0.1'),
     API_KEYS: commaList(),
+    API_KEYS_FILE: z.string().optional(),
     AUTH_DISABLED: flag(),
     PUBLIC_LISTS: flag(),
     CORS_ORIGINS: commaList(),
@@ -55,14 +57,15 @@ const schema = z
     STATUS_HOLD_MS: milliseconds(10_000, 0),
     /** 0 sends none: a few clients choke on SSE comments. */
     KEEPALIVE_MS: milliseconds(10_000, 0),
+    RESUME_GRACE_MS: milliseconds(15_000),
     LOG_TTL_MS: milliseconds(300_000),
     MAX_LOG_BYTES: wholeNumber(16_777_216, 65_536),
     LOCK_DURATION_MS: milliseconds(10_000),
     STALLED_INTERVAL_MS: milliseconds(5000),
   })
   .refine(
-    ({ HOST, API_KEYS, AUTH_DISABLED }) =>
-      LOOPBACK.has(HOST) || API_KEYS.length > 0 || AUTH_DISABLED,
+    ({ HOST, API_KEYS, API_KEYS_FILE, AUTH_DISABLED }) =>
+      LOOPBACK.has(HOST) || API_KEYS.length > 0 || API_KEYS_FILE !== undefined || AUTH_DISABLED,
     {
       path: ['API_KEYS'],
       error: ({ input }) =>

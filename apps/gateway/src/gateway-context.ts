@@ -10,12 +10,15 @@ import type { StreamSubscriber } from '@antiphon/shared/streams/stream-subscribe
 import type { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import type { GatewayConfig } from './config.ts';
 import type { WorkerDirectory } from './models/worker-directory.ts';
+import type { KeyRing } from './tenants/key-ring.ts';
 import type { StreamWatch } from './replies/stream-watch.ts';
 
 /** What routes and replies are built from; one per process. */
 export interface GatewayContext {
   gatewayId: string;
   config: GatewayConfig;
+  /** Who may ask. */
+  keys: KeyRing;
   log: StreamLog;
   subscriber: StreamSubscriber;
   /** Over the log's connection. */

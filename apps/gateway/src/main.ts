@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import { warmAudioEncoders } from '@antiphon/shared/audio/create-audio-encoder';
 import { audioPlayers } from '@antiphon/shared/players/index';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
@@ -7,9 +6,7 @@ import { checkRedis, openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createEngine } from '@antiphon/shared/queue/stage-worker';
 import { type Logger, createLogger } from '@antiphon/shared/runtime/logger';
 import { type RunningProcess, runProcess } from '@antiphon/shared/runtime/run-process';
-import { type BlobStore, openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
-import { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
-import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
+import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
@@ -20,7 +17,9 @@ import { type GatewayConfig, environment, readConfig } from './config.ts';
 import { GatewayLease } from './gateway-lease.ts';
 import { listen } from './http-server.ts';
 import { WorkerDirectory } from './models/worker-directory.ts';
+import { openStores } from './open-stores.ts';
 import { StreamWatch } from './replies/stream-watch.ts';
+import { KeyRing } from './tenants/key-ring.ts';
 
 const BLOB_AGE_MS = 3_600_000;
 
@@ -34,6 +33,9 @@ function openDirectory(redis: Redis, config: GatewayConfig, onError: OnError): W
   };
   return new WorkerDirectory(redis, { aliases: config.MODEL_ALIASES, defaults, onError });
 }
+
+const openKeys = (config: GatewayConfig, logger: Logger) =>
+  new KeyRing({ inline: config.API_KEYS, file: config.API_KEYS_FILE, logger });
 
 /** A process that died left files behind. */
 function sweepBlobs(blobs: BlobStore, onError: OnError): NodeJS.Timeout {
@@ -52,6 +54,7 @@ async function openPlayer({ AUDIO_PLAYER: name }: GatewayConfig, logger: Logger)
 async function start(): Promise<RunningProcess> {
   const config = readConfig();
   const logger = createLogger('gateway', config.LOG_LEVEL);
+  const keys = openKeys(config, logger);
   const streamUrl = config.STREAM_REDIS_URL ?? config.REDIS_URL;
   await checkRedis(config.REDIS_URL, 'REDIS_URL');
   if (streamUrl !== config.REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
@@ -68,9 +71,7 @@ async function start(): Promise<RunningProcess> {
   const watch = new StreamWatch({ log, directory, logger, reclaimMs });
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(queueRedis, onError);
-  const blobs = await openDiskBlobStore(join(config.DATA_DIR, 'blobs'));
-  const transcripts = new TranscriptStore(queueRedis);
-  const spokenAnswers = new SpokenAnswerStore(queueRedis);
+  const stores = await openStores(queueRedis, config);
   const lease = new GatewayLease(streamRedis, gatewayId, onError);
   const player = await openPlayer(config, logger);
   let accepting = true;
@@ -80,11 +81,11 @@ async function start(): Promise<RunningProcess> {
   await subscribeControl(subscriberRedis, ({ type }) => {
     if (type === 'worker-change') void directory.refresh();
   });
-  const sweeper = sweepBlobs(blobs, onError);
+  const sweeper = sweepBlobs(stores.blobs, onError);
 
   const app = createApp({
-    ...{ gatewayId, config, log, subscriber, jobs, directory, watch },
-    ...{ blobs, transcripts, spokenAnswers, tenantStreams, player, logger },
+    ...{ gatewayId, config, keys, log, subscriber, jobs, directory, watch },
+    ...{ ...stores, tenantStreams, player, logger },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
   });
@@ -98,6 +99,7 @@ async function start(): Promise<RunningProcess> {
       await server.drain(watch, config.SHUTDOWN_DRAIN_MS);
       await player.close();
       clearInterval(sweeper);
+      keys.close();
       directory.close();
       watch.close();
       subscriber.close();

@@ -45,6 +45,16 @@ const malformed: ExpectedError = {
   message:
     'Incorrect API key provided: the Authorization header must be given once, as "Bearer YOUR_KEY".',
 };
+const malformedPlain: ExpectedError = {
+  ...malformed,
+  message:
+    'Incorrect API key provided: the x-api-key header must be given once, with the key alone.',
+};
+const different: ExpectedError = {
+  ...malformed,
+  message:
+    'Incorrect API key provided: the Authorization and x-api-key headers hold different keys.',
+};
 const wrong = (masked: string): ExpectedError => ({
   status: 401,
   code: 'invalid_api_key',
@@ -75,7 +85,20 @@ describe('a request without the right key', () => {
     ['a short one, which is not shown at all', ['authorization: Bearer hunter2'], wrong('***')],
     ['16 KB', [`authorization: Bearer ${'k'.repeat(16_384)}`], wrong('kkk***kkkk')],
     ['a cookie', [`cookie: authorization=Bearer ${KEY}`], missing],
-    ['x-api-key', [`x-api-key: ${KEY}`], missing],
+    ['x-api-key with a wrong one', ['x-api-key: sk-wrong-0123456789'], wrong('sk-***6789')],
+    ['x-api-key with a scheme', [`x-api-key: Bearer ${KEY}`], wrong('Bea***cdef')],
+    ['an empty x-api-key', ['x-api-key:'], malformedPlain],
+    ['two x-api-key', [`x-api-key: ${KEY}`, `x-api-key: ${KEY}`], malformedPlain],
+    [
+      'two right keys, one in each header',
+      [`authorization: Bearer ${KEY}`, `x-api-key: ${OTHER_KEY}`],
+      different,
+    ],
+    [
+      'a right x-api-key beside a broken Authorization',
+      ['authorization: x', `x-api-key: ${KEY}`],
+      malformed,
+    ],
   ])('%s', async (_what, headers, expected) => {
     await expectError(await request('GET /v1/models', headers), expected);
   });
@@ -129,6 +152,13 @@ describe('a request with a right key', () => {
     `Bearer ${KEY}  `,
   ])('%s', async (value) => {
     expect((await request('GET /v1/models', [`authorization: ${value}`]))?.status).toBe(200);
+  });
+
+  it.each([
+    ['as x-api-key', [`x-api-key: ${KEY}`]],
+    ['in both headers', [`X-Api-Key: ${KEY}`, `authorization: Bearer ${KEY}`]],
+  ])('%s', async (_what, headers) => {
+    expect((await request('GET /v1/models', headers))?.status).toBe(200);
   });
 
   it('hears of routes', async () => {
@@ -189,14 +219,20 @@ describe('CORS', () => {
           headers: {
             origin: from,
             'access-control-request-method': 'POST',
-            'access-control-request-headers': 'authorization, x-stainless-retry-count',
+            'access-control-request-headers': 'authorization, x-api-key, x-stainless-retry-count',
           },
         });
       const response = await ask(origin);
       expect(response.status).toBe(204);
       expect(response.headers.get('access-control-allow-origin')).toBe(origin);
       const allowed = response.headers.get('access-control-allow-headers')?.split(',') ?? [];
-      for (const name of ['authorization', 'content-type', 'x-stainless-lang', 'openai-project']) {
+      for (const name of [
+        'authorization',
+        'x-api-key',
+        'content-type',
+        'x-stainless-lang',
+        'openai-project',
+      ]) {
         expect(allowed.map((header) => header.trim())).toContain(name);
       }
       expect(

@@ -18,6 +18,7 @@ import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { parseConfig } from '../config.ts';
 import type { GatewayContext } from '../gateway-context.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
+import { KeyRing } from '../tenants/key-ring.ts';
 import { ClientConnection, ClientLeft } from './client-connection.ts';
 import { type OpenStreamOptions, type OpenedStream, openStream } from './open-stream.ts';
 import type { ResponseOptions } from './stream-response.ts';
@@ -67,6 +68,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
     ...{
       gatewayId: 'g1',
       config,
+      keys: new KeyRing({ inline: [], file: undefined, logger }),
       log,
       subscriber,
       jobs,

@@ -7,9 +7,6 @@ import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import type { AudioPlayer } from '@antiphon/shared/services/audio-player';
-import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
-import { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
-import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
@@ -21,7 +18,9 @@ import type { GatewayContext } from '../gateway-context.ts';
 import { GatewayLease } from '../gateway-lease.ts';
 import { type ListeningServer, listen } from '../http-server.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
+import { openStores } from '../open-stores.ts';
 import { StreamWatch } from '../replies/stream-watch.ts';
+import { KeyRing } from '../tenants/key-ring.ts';
 
 export interface TestGateway {
   port: number;
@@ -93,6 +92,7 @@ async function openContext(config: GatewayConfig, given: Given) {
   ) as [ScriptedRedis, ScriptedRedis];
   const subscriberRedis = openRedis(config.REDIS_URL, { role: 'subscriber', onError });
   await Promise.all([whenReady(queueRedis), whenReady(streamRedis)]);
+  const keys = new KeyRing({ inline: config.API_KEYS, file: config.API_KEYS_FILE, logger });
   const gatewayId = randomUUID();
   const log = new StreamLog(streamRedis);
   const tenantStreams = new TenantStreams(streamRedis);
@@ -109,9 +109,7 @@ async function openContext(config: GatewayConfig, given: Given) {
   const watch = new StreamWatch({ log, directory, logger, reclaimMs });
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(queueRedis, onError);
-  const blobs = await openDiskBlobStore(join(config.DATA_DIR, 'blobs'));
-  const transcripts = new TranscriptStore(queueRedis);
-  const spokenAnswers = new SpokenAnswerStore(queueRedis);
+  const stores = await openStores(queueRedis, config);
   const lease = new GatewayLease(streamRedis, gatewayId, onError);
   await Promise.all([lease.start(), directory.start()]);
   await subscribeControl(subscriberRedis, ({ type }) => {
@@ -121,21 +119,21 @@ async function openContext(config: GatewayConfig, given: Given) {
     ...{
       gatewayId,
       config,
+      keys,
       log,
       subscriber,
       jobs,
       directory,
       watch,
-      blobs,
-      transcripts,
-      spokenAnswers,
       logger,
       tenantStreams,
     },
+    ...stores,
     ...given,
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
   };
   const close = async () => {
+    keys.close();
     directory.close();
     watch.close();
     subscriber.close();
