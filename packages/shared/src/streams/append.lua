@@ -2,8 +2,8 @@
 -- ARGV: 'producer epoch index ends samples phraseCount' in one (ioredis makes a Buffer of every argument: two
 -- instead of nine save 3 of 15 us per append), event, and for a new phrase its index and body: it waits from
 -- then on, in the same step, so that a run whose lock was lost adds none.
--- `ends`: '-' | 'stream' | 'text' | 'phrase' | 'failed-phrase' | 'producer' (this producer only: a transcription
--- before a chat).
+-- `ends`: '-' | 'stream' | 'text' | 'phrase' | 'failed-phrase' | 'cached-phrase' | 'producer' (this producer only: a
+-- transcription before a chat).
 -- Fenced: a run whose lock was lost has an old epoch. Idempotent: ioredis re-sends a command whose
 -- reply was lost, and the same index is then answered 'open' without a second entry.
 -- Returns {'open' | 'done' | 'error' | 'cancelled' | 'gone' | 'fenced' | 'gap' | 'full', seq}.
@@ -56,9 +56,10 @@ if ARGV[3] then set('text:' .. ARGV[3], ARGV[4]); set('waiting', ARGV[3] + 1) en
 
 local ended, expected = tonumber(state[8]), tonumber(state[9] or -1)
 local done = ends == 'stream'
-if ends == 'phrase' or ends == 'failed-phrase' then
+if ends == 'phrase' or ends == 'failed-phrase' or ends == 'cached-phrase' then
   ended = ended + 1
   if ends == 'failed-phrase' then redis.call('HINCRBY', KEYS[1], 'failed', 1) end
+  if ends == 'cached-phrase' then redis.call('HINCRBY', KEYS[1], 'cached', 1) end
   set('ended', ended); set(producer .. ':done', 1)
   done = ended == expected and not state[13]
 elseif ends == 'producer' then

@@ -24,6 +24,12 @@ const TYPE_OF_CODE = new Map(
 );
 
 const AUDIO_HEADER_BYTES = 10;
+/**
+ * Above the chunk's number, in the same four bytes: a gateway of an earlier version, to which the
+ * number is nothing but a number, still plays the sound.
+ */
+const CACHE_BITS = { hit: 0x8000_0000, miss: 0x4000_0000 };
+const CHUNK_INDEX_BITS = 0x3fff_ffff;
 
 /** `[version, type]`, in front of every event; the claim script puts its JSON behind it. */
 export function eventHeader(type: StreamEventType): Buffer {
@@ -40,7 +46,8 @@ export function encodeEvent(event: StreamEvent): Buffer {
       encoded[0] = VERSION;
       encoded[1] = CODE_OF_TYPE[event.type];
       encoded.writeUInt32LE(event.phraseIndex, 2);
-      encoded.writeUInt32LE(event.chunkIndex, 6);
+      const cacheBits = event.cache === undefined ? 0 : CACHE_BITS[event.cache];
+      encoded.writeUInt32LE(event.chunkIndex + cacheBits, 6);
       encoded.set(event.pcm, AUDIO_HEADER_BYTES);
       return encoded;
     }
@@ -61,13 +68,18 @@ export function decodeEvent(encoded: Buffer): StreamEvent | undefined {
   const type = TYPE_OF_CODE.get(encoded[1] ?? 0);
   if (type === undefined) return undefined;
   if (type === 'text-delta') return { type, bytes: encoded.subarray(2) };
-  if (type === 'audio-delta') {
-    return {
-      type,
-      phraseIndex: encoded.readUInt32LE(2),
-      chunkIndex: encoded.readUInt32LE(6),
-      pcm: encoded.subarray(AUDIO_HEADER_BYTES),
-    };
-  }
+  if (type === 'audio-delta') return decodeAudio(encoded);
   return { type, ...JSON.parse(encoded.toString('utf8', 2)) } as StreamEvent;
+}
+
+function decodeAudio(encoded: Buffer): StreamEvent {
+  const place = encoded.readUInt32LE(6);
+  const cache = place >= CACHE_BITS.hit ? 'hit' : place >= CACHE_BITS.miss ? 'miss' : undefined;
+  return {
+    type: 'audio-delta',
+    phraseIndex: encoded.readUInt32LE(2),
+    chunkIndex: place & CHUNK_INDEX_BITS,
+    pcm: encoded.subarray(AUDIO_HEADER_BYTES),
+    ...(cache === undefined ? {} : { cache }),
+  };
 }

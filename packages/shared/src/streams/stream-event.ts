@@ -32,9 +32,16 @@ export type StreamEvent =
       before: string;
       firstTokenMs?: number;
     }
-  /** s16le mono at `SAMPLE_RATE_HZ`. */
-  | { type: 'audio-delta'; phraseIndex: number; chunkIndex: number; pcm: Uint8Array }
-  | { type: 'audio-end'; phraseIndex: number }
+  /** s16le mono at `SAMPLE_RATE_HZ`. `cache`: what the cache of speech said, where there is one. */
+  | {
+      type: 'audio-delta';
+      phraseIndex: number;
+      chunkIndex: number;
+      pcm: Uint8Array;
+      cache?: 'hit' | 'miss';
+    }
+  /** `cached`: all of its sound came from the cache. */
+  | { type: 'audio-end'; phraseIndex: number; cached?: true }
   /** One phrase failed for good; its audio ends at the last whole chunk. */
   | { type: 'phrase-error'; phraseIndex: number; error: SerializedVoiceError }
   | { type: 'transcript-delta'; segment: TranscriptSegment; words?: TranscriptWord[] }

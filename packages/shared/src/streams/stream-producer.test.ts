@@ -154,3 +154,18 @@ it('counts phrases that failed among those that ended', async () => {
   }
   expect(await log.state(streamId)).toMatchObject({ status: 'done', ended: '2', failed: '1' });
 });
+
+it('counts phrases that came from the cache', async () => {
+  const streamId = await log.open({ ...opening, kind: 'speech', phraseCount: 2 });
+  for (const phraseIndex of [0, 1]) {
+    const name = `phrase-${phraseIndex}`;
+    const claim = await log.claim(streamId, name, 'w1');
+    await log
+      .producer(streamId, name, claim)
+      .append(
+        { type: 'audio-end', phraseIndex, ...(phraseIndex === 1 ? { cached: true } : {}) },
+        { ends: 'phrase' },
+      );
+  }
+  expect(await log.state(streamId)).toMatchObject({ status: 'done', ended: '2', cached: '1' });
+});

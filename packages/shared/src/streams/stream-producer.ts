@@ -95,8 +95,11 @@ export class StreamProducer {
 }
 
 /** As `append.lua` names it. */
-const whatEnds = ({ type }: StreamEvent, { ends }: AppendOptions): string =>
-  ends === 'phrase' && type === 'phrase-error' ? 'failed-phrase' : (ends ?? '-');
+function whatEnds(event: StreamEvent, { ends }: AppendOptions): string {
+  if (ends !== 'phrase') return ends ?? '-';
+  if (event.type === 'phrase-error') return 'failed-phrase';
+  return event.type === 'audio-end' && event.cached ? 'cached-phrase' : ends;
+}
 
 /**
  * What is appended in one turn of the event loop leaves in one system call: 11.5 instead of 15.5 µs
