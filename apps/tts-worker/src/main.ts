@@ -1,8 +1,10 @@
 import { createEngine, startStageWorker } from '@antiphon/shared/queue/stage-worker';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { runProcess } from '@antiphon/shared/runtime/run-process';
+import { SpeechCache } from '@antiphon/shared/storage/speech-cache';
 import { environment, readConfig } from './config.ts';
 import { ttsEngines } from './engines/index.ts';
+import { PhraseCache } from './phrase-cache.ts';
 import { createSpeechGiveUp, createSpeechHandler } from './speech-handler.ts';
 
 await runProcess('tts-worker', async () => {
@@ -30,7 +32,16 @@ await runProcess('tts-worker', async () => {
       parallelPhrases: service.parallelPhrases,
       maxPhraseCharacters: service.maxPhraseCharacters,
     }),
-    createHandler: ({ log, jobs }) => createSpeechHandler({ service, fallback, log, jobs, logger }),
+    createHandler: ({ log, jobs, redis }) => {
+      const { SPEECH_CACHE: scope, SPEECH_CACHE_MAX_BYTES: maxBytes } = config;
+      const ttlMs = config.SPEECH_CACHE_TTL_MS;
+      const onFailure = (error: unknown) => logger.warn({ err: error }, 'speech cache');
+      const cache =
+        scope === 'off'
+          ? undefined
+          : new PhraseCache(new SpeechCache(redis, { maxBytes, ttlMs, onFailure }), scope);
+      return createSpeechHandler({ service, fallback, cache, log, jobs, logger });
+    },
     createGiveUp: createSpeechGiveUp,
     closeEngine: async () => {
       await Promise.all([service.close(), fallback?.close()]);

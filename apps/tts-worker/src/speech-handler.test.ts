@@ -6,10 +6,12 @@ import { openRedis } from '@antiphon/shared/queue/redis';
 import type { SpeechJob } from '@antiphon/shared/jobs/job-catalog';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import type { PcmChunk, SpeechRequest, TTSService } from '@antiphon/shared/services/tts-service';
+import { SpeechCache } from '@antiphon/shared/storage/speech-cache';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type CacheScope, PhraseCache } from './phrase-cache.ts';
 import { createSpeechGiveUp, createSpeechHandler } from './speech-handler.ts';
 
 let server: RedisServer;
@@ -94,6 +96,7 @@ async function open(phraseCount = 1) {
 
 interface RunOptions {
   fallback?: TTSService;
+  cache?: PhraseCache;
   signal?: AbortSignal;
   job?: Partial<SpeechJob>;
 }
@@ -103,13 +106,13 @@ const lines: { message: string; [field: string]: unknown }[] = [];
 beforeEach(() => lines.splice(0));
 
 async function run(streamId: string, service: TTSService, options: RunOptions = {}) {
-  const { fallback, signal } = options;
+  const { fallback, cache, signal } = options;
   const claim = await log.claim(streamId, 'phrase-0', 'w1');
   const logger = createLogger('tts-worker', 'fatal');
   logger.warn = ((fields: object, message: string) => {
     lines.push({ ...fields, message });
   }) as typeof logger.warn;
-  const handler = createSpeechHandler({ service, fallback, log, jobs, logger });
+  const handler = createSpeechHandler({ service, fallback, cache, log, jobs, logger });
   const job = {
     ...{ version: 1 as const, streamId, tenantId: 'default', gatewayId: 'g1', model: 'm' },
     ...{ phraseIndex: 0, text: 'Hello.', voice: 'v', speed: 1 },
@@ -133,6 +136,7 @@ async function audioOf(streamId: string) {
     errors: entries.flatMap(({ event }) => (event.type === 'phrase-error' ? [event] : [])),
     largest: Math.max(0, ...deltas.map(({ pcm }) => pcm.length)),
     chunks: deltas.length,
+    cache: [...new Set(deltas.map(({ cache }) => cache))],
   };
 }
 
@@ -501,4 +505,190 @@ it('stops when the stream is over', async () => {
   });
   expect(await run(streamId, service)).toMatchObject({ name: 'StreamClosed' });
   expect(chunks).toBe(3);
+});
+
+describe('the cache', () => {
+  const cacheOf = (scope: CacheScope, maxBytes = 1e8) =>
+    new PhraseCache(
+      new SpeechCache(redis, {
+        ...{ maxBytes, ttlMs: 60_000 },
+        onFailure: (error) => {
+          throw error;
+        },
+      }),
+      scope,
+    );
+  /** Says something else each time, as a neural voice may; counts how often it is asked. */
+  function counting(options: Partial<TTSService> = {}, sampleRateHz = 22_050) {
+    const counted = { asked: 0, service: engine(synthesize, { fingerprint: 'f', ...options }) };
+    async function* synthesize() {
+      counted.asked += 1;
+      const { pcm } = spokenAt(sampleRateHz);
+      for (let at = 0; at < pcm.length - 1; at += 2) {
+        pcm.writeInt16LE(Math.round(pcm.readInt16LE(at) / counted.asked), at);
+      }
+      yield* chunksOf(pcm, sampleRateHz).chunks;
+    }
+    return counted;
+  }
+  const cached = async () =>
+    Number((await redis.hget('antiphon:{speech-cache}:sizes', 'total')) ?? 0);
+  const job = { pause: 'sentence' } as const;
+  beforeEach(async () => {
+    const keys = await redis.keys('antiphon:{speech-cache}:*');
+    if (keys.length > 0) await redis.del(...keys);
+  });
+
+  it('gives the same sound, and asks no engine', async () => {
+    const [first, second] = [await open(), await open()];
+    const { service } = counting({ deterministic: false });
+    await run(first, service, { cache: cacheOf('tenant'), job });
+    const silent = engine(
+      // oxlint-disable-next-line require-yield
+      async function* () {
+        throw new VoiceError('upstream_unavailable');
+      },
+      { fingerprint: 'f', deterministic: false },
+    );
+    expect(await run(second, silent, { cache: cacheOf('tenant'), job })).toBeUndefined();
+    const [one, other] = [await audioOf(first), await audioOf(second)];
+    expect(one).toMatchObject({ ended: 1, cache: ['miss'] });
+    expect(other).toMatchObject({ ended: 1, cache: ['hit'] });
+    expect(other.pcm.equals(one.pcm)).toBe(true);
+    expect(other.largest).toBeLessThanOrEqual(24_000);
+    expect(await log.state(first)).not.toHaveProperty('cached');
+    expect(await log.state(second)).toMatchObject({ status: 'done', ended: '1', cached: '1' });
+  });
+
+  it.each([
+    ['text', { text: 'Hello!' }],
+    ['voice', { voice: 'w' }],
+    ['model', { model: 'n' }],
+    ['speed', { speed: 1.1 }],
+    ['pause', { pause: 'clause' }],
+    ['language', { language: 'de' }],
+    ['instructions', { instructions: 'Whisper.' }],
+    ['tenant', { tenantId: 'another' }],
+  ] as const)('has nothing for another %s', async (_name, other) => {
+    const counted = counting();
+    const cache = cacheOf('tenant');
+    await run(await open(), counted.service, { cache, job });
+    await run(await open(), counted.service, { cache, job });
+    expect(counted.asked).toBe(1);
+    await run(await open(), counted.service, { cache, job: { ...job, ...other } });
+    expect(counted.asked).toBe(2);
+  });
+
+  it('is the same for all tenants only where it is shared', async () => {
+    const counted = counting();
+    const cache = cacheOf('shared');
+    await run(await open(), counted.service, { cache });
+    await run(await open(), counted.service, { cache, job: { tenantId: 'another' } });
+    expect(counted.asked).toBe(1);
+    await run(await open(), counted.service, { cache: cacheOf('tenant') });
+    expect(counted.asked).toBe(2);
+  });
+
+  it('has nothing for another engine, another version, or a fallback', async () => {
+    const cache = cacheOf('tenant');
+    const [one, other] = [counting(), counting({ fingerprint: 'g' })];
+    const mute = counting({ canSpeak: () => false });
+    await run(await open(), one.service, { cache });
+    await run(await open(), mute.service, { fallback: other.service, cache });
+    expect([one.asked, other.asked]).toEqual([1, 1]);
+    await run(await open(), mute.service, { fallback: other.service, cache });
+    expect(other.asked).toBe(1);
+  });
+
+  it('is not asked for an engine that does not say what decides its sound, nor when it is off', async () => {
+    const plain = engine(playing(spokenAt(24_000).chunks));
+    const streamId = await open();
+    await run(streamId, plain, { cache: cacheOf('tenant') });
+    const { service } = counting();
+    const off = await open();
+    await run(off, service);
+    expect(await cached()).toBe(0);
+    for (const id of [streamId, off]) expect((await audioOf(id)).cache).toEqual([undefined]);
+  });
+
+  it('keeps nothing of a phrase that failed, was stopped, or is too long', async () => {
+    const cache = cacheOf('tenant');
+    const { chunks } = toneAt(24_000, 1);
+    const failing = engine(
+      async function* () {
+        yield* chunks;
+        throw new VoiceError('upstream_protocol');
+      },
+      { fingerprint: 'f' },
+    );
+    await run(await open(), failing, { cache, job: { onPhraseError: 'skip' } });
+    await run(await open(), failing, { cache });
+    const stopped = await open();
+    const stopping = engine(
+      async function* () {
+        yield* chunks.slice(0, 5);
+        await log.finish(stopped, new VoiceError('stream_cancelled'));
+        yield* chunks.slice(5);
+      },
+      { fingerprint: 'f' },
+    );
+    expect(await run(stopped, stopping, { cache })).toMatchObject({ name: 'StreamClosed' });
+    const long = engine(playing(toneAt(24_000, 25).chunks), { fingerprint: 'f' });
+    expect(await run(await open(), long, { cache })).toBeUndefined();
+    expect(await cached()).toBe(0);
+  });
+
+  it('keeps of a phrase that was tried twice what was heard', async () => {
+    const cache = cacheOf('tenant');
+    let tries = 0;
+    const service = engine(
+      async function* () {
+        tries += 1;
+        yield { pcm: Buffer.alloc(0), sampleRateHz: 24_000 };
+        if (tries === 1) throw new VoiceError('upstream_unavailable');
+        yield* toneAt(24_000, 1).chunks;
+      },
+      { fingerprint: 'f' },
+    );
+    const [first, second] = [await open(), await open()];
+    await run(first, service, { cache });
+    await run(second, service, { cache });
+    expect(tries).toBe(2);
+    expect((await audioOf(second)).pcm.equals((await audioOf(first)).pcm)).toBe(true);
+  });
+
+  it('goes on where a worker died', async () => {
+    const cache = cacheOf('tenant');
+    const { chunks } = spokenAt(16_000);
+    const options = { fingerprint: 'f' };
+    const [undisturbed, disturbed] = [await open(), await open()];
+    const dying = engine(async function* () {
+      yield* chunks.slice(0, 6);
+      throw new Error('killed');
+    }, options);
+    await run(disturbed, dying, { cache, job });
+    await run(undisturbed, engine(playing(chunks), options), { cache, job });
+    expect(await run(disturbed, dying, { cache, job })).toBeUndefined();
+    const [one, other] = [await audioOf(undisturbed), await audioOf(disturbed)];
+    expect(other.cache).toEqual(['miss', 'hit']);
+    expect(other.pcm.equals(one.pcm)).toBe(true);
+    expect(other.ended).toBe(1);
+  });
+
+  it('does not go on where an engine had begun to say it differently', async () => {
+    const cache = cacheOf('tenant');
+    const { chunks } = spokenAt(24_000);
+    const options = { fingerprint: 'f', deterministic: false };
+    const dying = engine(async function* () {
+      yield* chunks.slice(0, 6);
+      throw new Error('killed');
+    }, options);
+    const streamId = await open();
+    await run(streamId, dying, { cache, job });
+    await run(await open(), engine(playing(chunks), options), { cache, job });
+    expect(await cached()).toBeGreaterThan(0);
+    expect(await run(streamId, dying, { cache, job })).toMatchObject({
+      code: 'stream_interrupted',
+    });
+  });
 });

@@ -9,11 +9,14 @@ import type { TTSService } from '@antiphon/shared/services/tts-service';
 import type { StreamEvent } from '@antiphon/shared/streams/stream-event';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { phraseAudio, PhraseFailed } from './phrase-audio.ts';
+import type { CachedPhrase, PhraseCache } from './phrase-cache.ts';
 
 export interface SpeechHandlerOptions {
   service: TTSService;
   /** Speaks what the first engine says it cannot. */
   fallback: TTSService | undefined;
+  /** Left out: every phrase is synthesized. */
+  cache?: PhraseCache | undefined;
   log: StreamLog;
   jobs: JobProducer;
   logger: Logger;
@@ -26,7 +29,8 @@ const TRIES = 2;
 
 /**
  * Runs one phrase: engine → 24 kHz → silence trimmed → audio entries → `audio-end`, then releases
- * what may run next. A phrase whose worker died is synthesized again and continued where it was,
+ * what may run next. Sound that the cache has needs no engine, and what an engine has made is kept
+ * there once it is whole in the stream. A phrase whose worker died is synthesized again and continued where it was,
  * when the engine gives the same samples again. One that fails for good ends alone with a
  * `phrase-error` when the job says `skip`; otherwise, and always when it is not the phrase that
  * failed (the stream is over, its storage full, this process stopping), the handler throws.
@@ -35,9 +39,10 @@ export function createSpeechHandler(options: SpeechHandlerOptions): JobHandler<'
   const { log, jobs } = options;
   return async (context) => {
     const { job, producer, signal } = context;
-    const end = await speak(options, context);
+    const { end, cached } = await speak(options, context);
     await producer.append(end, { ends: 'phrase', signal });
     await releasePhrases(log, jobs, job.streamId);
+    if (end.type === 'audio-end') await cached?.keep();
   };
 }
 
@@ -63,23 +68,34 @@ export function createSpeechGiveUp({
   };
 }
 
+interface SpokenPhrase {
+  end: StreamEvent;
+  /** Left out where there is no cache, and of a phrase that failed. */
+  cached?: CachedPhrase | undefined;
+}
+
 /** Appends the phrase's audio; returns the event that ends it. */
 async function speak(
   options: SpeechHandlerOptions,
   context: JobContext<'speech'>,
-): Promise<StreamEvent> {
+): Promise<SpokenPhrase> {
   const { streamId, phraseIndex, onPhraseError } = context.job;
   try {
     const engine = chooseEngine(options, context);
-    await speakWithRetry(engine, context, options.logger);
-    return { type: 'audio-end', phraseIndex };
+    const cached = await options.cache?.look(engine, context.job);
+    if (cached?.found) {
+      await appendAudio([cached.found], context, { appended: 0, cache: 'hit' });
+      return { end: { type: 'audio-end', phraseIndex, cached: true } };
+    }
+    await speakWithRetry({ engine, cached }, context, options.logger);
+    return { end: { type: 'audio-end', phraseIndex }, cached };
   } catch (thrown) {
     if (!(thrown instanceof PhraseFailed)) throw thrown;
     const { error } = thrown;
     // An engine that is being closed under the phrase says so itself.
     if (onPhraseError !== 'skip' || error.code === 'server_shutting_down') throw error;
     options.logger.warn({ streamId, phraseIndex, code: error.code }, 'phrase failed');
-    return { type: 'phrase-error', phraseIndex, error: error.serialize() };
+    return { end: { type: 'phrase-error', phraseIndex, error: error.serialize() } };
   }
 }
 
@@ -97,15 +113,17 @@ function chooseEngine(
 }
 
 async function speakWithRetry(
-  engine: TTSService,
+  { engine, cached }: { engine: TTSService; cached: CachedPhrase | undefined },
   context: JobContext<'speech'>,
   logger: Logger,
 ): Promise<void> {
-  const { streamId, phraseIndex } = context.job;
+  const { job, signal } = context;
+  const { streamId, phraseIndex } = job;
   for (let attempt = 1; ; attempt += 1) {
-    const progress = { appended: 0 };
+    const progress: Progress = { appended: 0, ...(cached ? { cache: 'miss' } : {}) };
     try {
-      return await appendAudio(engine, context, progress);
+      const pcm = phraseAudio(engine, job, signal);
+      return await appendAudio(cached?.collect(pcm) ?? pcm, context, progress);
     } catch (error) {
       if (!(error instanceof PhraseFailed)) throw error;
       const { retryable } = error.error.definition;
@@ -115,21 +133,30 @@ async function speakWithRetry(
   }
 }
 
+interface Progress {
+  /** Entries. */
+  appended: number;
+  /** Noted in each of them. */
+  cache?: 'hit' | 'miss';
+}
+
+/** What an earlier run has appended is left out. */
 async function appendAudio(
-  engine: TTSService,
+  sound: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
   { job, claim, producer, signal }: JobContext<'speech'>,
-  progress: { appended: number },
+  progress: Progress,
 ): Promise<void> {
   const { phraseIndex } = job;
+  const { cache } = progress;
   let chunkIndex = claim.lastIndex;
   let skipBytes = claim.samples * BYTES_PER_SAMPLE;
-  for await (const pcm of phraseAudio(engine, job, signal)) {
+  for await (const pcm of sound) {
     const skipped = Math.min(skipBytes, pcm.byteLength);
     skipBytes -= skipped;
     for (let start = skipped; start < pcm.byteLength; start += ENTRY_BYTES) {
       const part = pcm.subarray(start, start + ENTRY_BYTES);
       await producer.append(
-        { type: 'audio-delta', phraseIndex, chunkIndex, pcm: part },
+        { type: 'audio-delta', phraseIndex, chunkIndex, pcm: part, ...(cache ? { cache } : {}) },
         { samples: part.byteLength / BYTES_PER_SAMPLE, signal },
       );
       progress.appended += 1;

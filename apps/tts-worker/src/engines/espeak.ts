@@ -22,19 +22,28 @@ const SLOWEST_FACTOR = 2.3;
 const GAPS_PER_FACTOR = 9.3;
 const SILENCE_PEAK = 64;
 
+interface EspeakProgram {
+  path: string;
+  voices: EspeakVoice[];
+  /** What it says of itself. */
+  version: string;
+}
+
 class EspeakService implements TTSService {
   /** The same program gives the same bytes: no clock and no seed goes in. */
   readonly deterministic = true;
   readonly maxPhraseCharacters = 1000;
+  readonly fingerprint: string;
   readonly parallelPhrases: number;
   readonly #path: string;
   readonly #voices: EspeakVoice[];
   readonly #closing = new AbortController();
   readonly #speaking = new Set<Promise<void>>();
 
-  constructor(path: string, voices: EspeakVoice[], parallelPhrases: number) {
-    this.#path = path;
-    this.#voices = voices;
+  constructor(program: EspeakProgram, parallelPhrases: number) {
+    this.#path = program.path;
+    this.#voices = program.voices;
+    this.fingerprint = `espeak ${program.version}`;
     this.parallelPhrases = parallelPhrases;
   }
 
@@ -96,10 +105,12 @@ function isSilence(pcm: Uint8Array): boolean {
   return samples.every((sample) => Math.abs(sample) <= SILENCE_PEAK);
 }
 
-async function listEspeakVoices(path: string): Promise<EspeakVoice[]> {
+async function askEspeak(path: string): Promise<EspeakProgram> {
+  const ask = async (option: string) =>
+    (await promisify(execFile)(path, [option], { timeout: 10_000 })).stdout;
   try {
-    const { stdout } = await promisify(execFile)(path, ['--voices'], { timeout: 10_000 });
-    return parseVoices(stdout);
+    const voices = parseVoices(await ask('--voices'));
+    return { path, voices, version: (await ask('--version')).trim() };
   } catch (thrown) {
     throw new Error(
       `The engine espeak needs the program '${path}', which does not run (${(thrown as Error).message.trim()}). ` +
@@ -114,10 +125,10 @@ export const espeak = defineEngine({
   defaultConcurrency: Math.max(1, Math.min(4, availableParallelism())),
   config: z.object({ TTS_ESPEAK_PATH: z.string().min(1).default('espeak-ng') }),
   create: async ({ TTS_ESPEAK_PATH: path }, { concurrency }): Promise<TTSService> => {
-    const voices = await listEspeakVoices(path);
-    if (voices.length === 0) {
+    const program = await askEspeak(path);
+    if (program.voices.length === 0) {
       throw new Error(`'${path} --voices' lists no voices: set TTS_ESPEAK_PATH to espeak-ng.`);
     }
-    return new EspeakService(path, voices, concurrency);
+    return new EspeakService(program, concurrency);
   },
 });

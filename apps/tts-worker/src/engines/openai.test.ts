@@ -168,6 +168,16 @@ describe('openai speech', () => {
   });
 });
 
+test('another server or rate is another sound', async () => {
+  const environments = [
+    {},
+    { TTS_OPENAI_BASE_URL: 'http://127.0.0.1:9/v1' },
+    { TTS_OPENAI_SAMPLE_RATE_HZ: '16000' },
+  ];
+  const made = await Promise.all(environments.map(create));
+  expect(new Set(made.map(({ fingerprint }) => fingerprint)).size).toBe(3);
+});
+
 describe('openai catalog', () => {
   const announce = async (environment: NodeJS.ProcessEnv = {}) =>
     (await create(environment)).listVoices(never);

@@ -38,12 +38,14 @@ class OpenAIService implements TTSService {
   readonly parallelPhrases = 3;
   /** OpenAI's limit of `input`. */
   readonly maxPhraseCharacters = 4096;
+  readonly fingerprint: string;
   readonly #config: z.output<typeof config>;
   readonly #upstream: OpenAIUpstream;
   readonly #closing = new AbortController();
 
   constructor(options: z.output<typeof config>) {
     this.#config = options;
+    this.fingerprint = `openai ${options.baseUrl} ${options.TTS_OPENAI_SAMPLE_RATE_HZ}`;
     this.#upstream = createOpenAIUpstream(options);
   }
 

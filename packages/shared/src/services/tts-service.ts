@@ -40,6 +40,11 @@ export interface TTSService {
    * worker died is then synthesized again and continued; otherwise it ends where it was.
    */
   readonly deterministic: boolean;
+  /**
+   * What decides the sound besides the request: the engine, its version, the server behind it. Part
+   * of the key under which the sound is cached; an engine without one is not cached.
+   */
+  readonly fingerprint?: string;
   /** How many phrases of one stream it makes sense to synthesize at once (threads; 2 to 3 when remote). */
   readonly parallelPhrases: number;
   /** The longest text it takes, in characters. */

@@ -214,6 +214,7 @@ export function describeTTSContract(name: string, contract: TTSContract): void {
       test('is the same in another instance, if the engine says so', async () => {
         const other = await contract.create();
         try {
+          expect(other.fingerprint).toBe(service.fingerprint);
           for (const speed of [1, 1.37]) {
             const request = { ...base, text: LONG, speed };
             const theirs = await collect(other.synthesize(request, never));
