@@ -77,6 +77,16 @@ describe('a stage worker', () => {
     const { running, ready, closed, healthPort } = await start(async () => ({ models: ['m'] }));
     await until(ready);
     expect(await readWorkers(redis)).toMatchObject([{ queueName: 'llm-demo', live: true }]);
+    const metrics = await (await fetch(`http://127.0.0.1:${healthPort}/metrics`)).text();
+    for (const line of [
+      'antiphon_jobs_active{queue="llm-demo"} 0',
+      'antiphon_jobs_total{queue="llm-demo",result="failed"} 0',
+      'antiphon_redis_reconnects_total{connection="subscriber"} 0',
+      'nodejs_eventloop_lag_seconds ',
+      'process_resident_memory_bytes ',
+    ]) {
+      expect(metrics).toContain(line);
+    }
     await running.close();
     expect(closed()).toBe(1);
     expect(await readWorkers(redis)).toMatchObject([{ live: false }]);

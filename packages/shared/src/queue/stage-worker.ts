@@ -1,7 +1,9 @@
 import type { Redis } from 'ioredis';
+import { Registry } from 'prom-client';
 import type { z } from 'zod';
 import { type JobKind, type Stage, queueName } from '../jobs/job-catalog.ts';
-import { startHealthServer } from '../runtime/health-server.ts';
+import { AdminAccess } from '../runtime/admin-access.ts';
+import { type HealthServer, startHealthServer } from '../runtime/health-server.ts';
 import {
   ConfigError,
   commonConfig,
@@ -10,11 +12,13 @@ import {
   wholeNumber,
 } from '../runtime/load-config.ts';
 import type { Logger } from '../runtime/logger.ts';
+import { collectProcessMetrics, countReconnects } from '../runtime/metrics.ts';
 import type { RunningProcess } from '../runtime/run-process.ts';
 import type { Engine } from '../services/define-engine.ts';
 import { keepSubscriberAlive } from '../streams/control-channel.ts';
 import { StreamLog } from '../streams/stream-log.ts';
 import { type Announced, Announcer } from './announcer.ts';
+import { countJobs } from './job-metrics.ts';
 import { JobProducer } from './job-producer.ts';
 import { type GiveUp, type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
 import { checkRedis, openRedis } from './redis.ts';
@@ -88,6 +92,7 @@ export async function startStageWorker<Kind extends JobKind>(
   const jobs = new JobProducer(queueRedis, onError);
   const workerId = createWorkerId(stage);
   const name = queueName(stage, engineName);
+  const registry = openRegistry(config, connections);
   const context = { log, jobs, redis: queueRedis, logger, concurrency };
   const worker = new JobWorker<Kind>({
     kind,
@@ -96,7 +101,7 @@ export async function startStageWorker<Kind extends JobKind>(
     concurrency,
     lockDurationMs: config.LOCK_DURATION_MS,
     stalledIntervalMs: config.STALLED_INTERVAL_MS,
-    handler: options.createHandler(context),
+    handler: countJobs(registry, name, options.createHandler(context)),
     giveUp: options.createGiveUp?.(context),
     log,
     queueRedis,
@@ -119,9 +124,7 @@ export async function startStageWorker<Kind extends JobKind>(
     },
   });
   const isReady = () => announcer.announced && streamRedis.status === 'ready';
-  const health = config.HEALTH_PORT
-    ? await startHealthServer(config.HEALTH_PORT, isReady)
-    : undefined;
+  const health = await openHealthServer(config, isReady, registry);
   const started = announcer.start(() => worker.start());
   return {
     closeWithinMs: config.SHUTDOWN_DRAIN_MS + 5000,
@@ -136,6 +139,27 @@ export async function startStageWorker<Kind extends JobKind>(
       connections.close();
     },
   };
+}
+
+type Connections = Awaited<ReturnType<typeof openConnections>>;
+
+/** Nothing of the process itself is measured where nobody can ask. */
+function openRegistry({ HEALTH_PORT }: WorkerConfig, connections: Connections): Registry {
+  const registry = new Registry();
+  const { queueRedis: queue, streamRedis: stream, subscriber } = connections;
+  countReconnects(registry, { queue, stream, subscriber });
+  if (HEALTH_PORT) collectProcessMetrics(registry);
+  return registry;
+}
+
+async function openHealthServer(
+  { HEALTH_PORT, ADMIN_KEY }: WorkerConfig,
+  isReady: () => boolean,
+  registry: Registry,
+): Promise<HealthServer | undefined> {
+  if (HEALTH_PORT === 0) return undefined;
+  const metrics = { registry, access: new AdminAccess(ADMIN_KEY) };
+  return startHealthServer(HEALTH_PORT, { isReady, metrics });
 }
 
 /** Checks Redis first: a fault there is one line at start, not a process that waits for ever. */

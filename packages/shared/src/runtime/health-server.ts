@@ -1,21 +1,30 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
+import type { Registry } from 'prom-client';
+import { ADMIN_CHALLENGE, type AdminAccess } from './admin-access.ts';
 import { ConfigError } from './load-config.ts';
 
 export interface HealthServer {
   close(): Promise<void>;
 }
 
-/** `/health/live` and `/health/ready` of a worker, on all interfaces: an orchestrator asks from outside. */
+export interface HealthServerOptions {
+  isReady: () => boolean;
+  /** `GET /metrics`. */
+  metrics: { registry: Registry; access: AdminAccess };
+}
+
+/**
+ * `/health/live`, `/health/ready` and, for whom `access` admits, `/metrics` of a worker, on all
+ * interfaces: an orchestrator asks from outside.
+ */
 export async function startHealthServer(
   port: number,
-  isReady: () => boolean,
+  options: HealthServerOptions,
 ): Promise<HealthServer> {
   const server = createServer((request, response) => {
-    const known = request.url === '/health/live' || request.url === '/health/ready';
-    const status = !known ? 404 : request.url === '/health/live' || isReady() ? 200 : 503;
-    response.writeHead(status, { 'content-type': 'application/json' });
-    response.end(JSON.stringify({ status: status === 200 ? 'ok' : 'unavailable' }));
+    if (request.url === '/metrics') void answerMetrics(request, response, options.metrics);
+    else answerHealth(request, response, options.isReady);
   });
   server.listen(port);
   await once(server, 'listening').catch((error: NodeJS.ErrnoException) => {
@@ -29,4 +38,32 @@ export async function startHealthServer(
       await once(server, 'close');
     },
   };
+}
+
+function answerHealth(
+  { url }: IncomingMessage,
+  response: ServerResponse,
+  isReady: () => boolean,
+): void {
+  const known = url === '/health/live' || url === '/health/ready';
+  sendStatus(response, !known ? 404 : url === '/health/live' || isReady() ? 200 : 503);
+}
+
+function sendStatus(response: ServerResponse, status: number, headers = {}): void {
+  response.writeHead(status, { 'content-type': 'application/json', ...headers });
+  response.end(JSON.stringify({ status: status === 200 ? 'ok' : 'unavailable' }));
+}
+
+async function answerMetrics(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { registry, access }: HealthServerOptions['metrics'],
+): Promise<void> {
+  const admittance = access.judge(request);
+  if (admittance === 'hidden') return sendStatus(response, 404);
+  if (admittance === 'refused')
+    return sendStatus(response, 401, { 'www-authenticate': ADMIN_CHALLENGE });
+  const text = await registry.metrics();
+  response.writeHead(200, { 'content-type': registry.contentType, 'cache-control': 'no-store' });
+  response.end(text);
 }

@@ -73,5 +73,10 @@ export const commonConfig = {
   STREAM_REDIS_URL: redisUrl.optional(),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
   DATA_DIR: z.string().default('.data'),
+  /** For metrics and queues; unset: only this machine may see them. */
+  ADMIN_KEY: z
+    .string()
+    .regex(/^[\x21-\x7e]{16,}$/, 'must be 16 or more printable ASCII characters without blanks')
+    .optional(),
   SHUTDOWN_DRAIN_MS: milliseconds(20_000),
 };
