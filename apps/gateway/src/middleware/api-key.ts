@@ -1,4 +1,5 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { addToLogContext } from '@antiphon/shared/runtime/log-context';
 import type { MiddlewareHandler } from 'hono';
 import type { GatewayEnv } from '../gateway-context.ts';
 import type { KeyRing } from '../tenants/key-ring.ts';
@@ -28,6 +29,7 @@ export function apiKey({ keys, publicLists }: ApiKeyOptions): MiddlewareHandler<
       if (!key) throw wrongKey(given);
       c.set('tenantId', key.tenantId);
     }
+    addToLogContext({ tenantId: c.get('tenantId') });
     await next();
   };
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { withLogContext } from '@antiphon/shared/runtime/log-context';
 import { createMiddleware } from 'hono/factory';
 import type { GatewayEnv } from '../gateway-context.ts';
 
@@ -14,5 +15,5 @@ export const requestId = createMiddleware<GatewayEnv>(async (c, next) => {
   if (clientId !== undefined && /^[\x20-\x7e]{1,512}$/.test(clientId)) {
     c.header('x-client-request-id', clientId);
   }
-  await next();
+  await withLogContext({ requestId: id }, next);
 });

@@ -1,3 +1,4 @@
+import { logContext } from '@antiphon/shared/runtime/log-context';
 import type { Logger } from '@antiphon/shared/runtime/logger';
 import { createMiddleware } from 'hono/factory';
 import type { GatewayEnv } from '../gateway-context.ts';
@@ -9,14 +10,15 @@ export const requestLog = (logger: Logger) =>
     c.set('receivedAtMs', startedMs);
     const { outgoing } = c.env;
     const { method, path } = c.req;
-    const requestId = c.get('requestId');
+    const context = logContext(); // tenant and stream come into it later
     outgoing.once('close', () => {
       const ms = Math.round(performance.now() - startedMs);
       const complete = outgoing.writableFinished;
       const retried = c.req.header('x-stainless-retry-count');
       logger.info(
         {
-          ...{ requestId, method, path, status: outgoing.statusCode, ms, complete },
+          ...context,
+          ...{ method, path, status: outgoing.statusCode, ms, complete },
           ...(retried !== undefined && retried !== '0' ? { retried } : {}),
         },
         'request',

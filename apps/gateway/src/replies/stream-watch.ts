@@ -1,4 +1,5 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { type LogContext, logContext } from '@antiphon/shared/runtime/log-context';
 import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import type { WorkerDirectory } from '../models/worker-directory.ts';
@@ -19,7 +20,8 @@ export interface WatchOptions {
 /** Ends streams that nobody works on any more, or not in time. One timer for all streams. */
 export class StreamWatch {
   readonly #options: WatchOptions;
-  readonly #streams = new Set<WatchedStream>();
+  /** With the context of the request that each belongs to: the timer has none. */
+  readonly #streams = new Map<WatchedStream, LogContext>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: WatchOptions) {
@@ -29,7 +31,7 @@ export class StreamWatch {
   }
 
   add(stream: WatchedStream): void {
-    this.#streams.add(stream);
+    this.#streams.set(stream, logContext());
   }
 
   delete(stream: WatchedStream): void {
@@ -37,7 +39,7 @@ export class StreamWatch {
   }
 
   get streams(): ReadonlySet<WatchedStream> {
-    return this.#streams;
+    return new Set(this.#streams.keys());
   }
 
   close(): void {
@@ -52,7 +54,7 @@ export class StreamWatch {
       if (status === 'gone') stream.reader.fail(error);
     } catch (failure) {
       this.#options.logger.warn(
-        { err: failure, streamId: stream.reader.streamId },
+        { err: failure, ...this.#streams.get(stream), streamId: stream.reader.streamId },
         'end of stream',
       );
       stream.reader.fail(error);
@@ -61,7 +63,7 @@ export class StreamWatch {
 
   #tick(): void {
     const nowMs = performance.now();
-    for (const stream of this.#streams) {
+    for (const stream of this.#streams.keys()) {
       if (stream.ended || stream.reader.sawEnd) continue;
       this.#endBrokenChat(stream);
       const error =

@@ -1,4 +1,5 @@
 import type { Deadlines } from '@antiphon/shared/jobs/job-catalog';
+import { addToLogContext } from '@antiphon/shared/runtime/log-context';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import type { Context } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
@@ -33,6 +34,7 @@ export async function answerByStream(
   const opened = await openStream(context, { ...request, tenantId, connection });
   try {
     const { streamId } = opened;
+    addToLogContext({ streamId });
     const received = { requestId: c.get('requestId'), receivedAtMs: c.get('receivedAtMs') };
     await reply(opened, { connection, ...received, streamId, logger });
   } catch (error) {

@@ -10,6 +10,8 @@ const common = {
   /** Whose lease keeps the stream alive. */
   gatewayId: z.string().min(1),
   model: z.string().min(1),
+  /** For the log: of the request that it is part of. Filled in by the job producer. */
+  requestId: z.string().optional(),
 };
 
 /** What an engine is given of a phrase; in the stream's state while it waits. */

@@ -5,6 +5,7 @@ import { PATIENCE, until } from '@antiphon/testing/until';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { JobKind } from '../jobs/job-catalog.ts';
+import { withLogContext } from '../runtime/log-context.ts';
 import { StreamLog } from '../streams/stream-log.ts';
 import { gatewayKey } from '../streams/stream-key.ts';
 import type { ScriptedRedis } from '../streams/stream-scripts.ts';
@@ -155,6 +156,19 @@ describe('a chat job behind its transcriptions', () => {
     await until(async () => (await statusOf(streamId)) === 'done');
     expect(await eventsOf(streamId)).toEqual(['transcript-end', 'transcript-end', 'text-end']);
     await until(async () => (await jobKeys(streamId)).length === 0);
+  });
+
+  it('carries the request that asked for it, as its transcriptions do', async () => {
+    const seen: unknown[] = [];
+    const note = ({ job }: { job: { requestId?: string | undefined } }) => seen.push(job.requestId);
+    await startWorker('chat', async (context) => void (note(context), await answered(context)));
+    await startWorker(
+      'transcription',
+      async (context) => void (note(context), await listened(context)),
+    );
+    const streamId = await withLogContext({ requestId: 'req_3' }, () => ask(1));
+    await until(async () => (await statusOf(streamId)) === 'done');
+    expect(seen).toEqual(['req_3', 'req_3']);
   });
 
   it('runs once though it was enqueued twice', async () => {

@@ -1,6 +1,7 @@
 import { FlowProducer, type JobsOptions, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { JOB_CATALOG, type JobData, type JobKind } from '../jobs/job-catalog.ts';
+import { logContext } from '../runtime/log-context.ts';
 import { throwStoreFault } from '../storage/store-fault.ts';
 import { createFlowBackend } from './flow-backend.ts';
 
@@ -46,7 +47,9 @@ export class JobProducer {
     options: EnqueueOptions,
   ): Promise<void> {
     this.#refuseWhileAway();
-    await this.#queue(queueName).add(kind, data, jobOptions(kind, options)).catch(throwStoreFault);
+    await this.#queue(queueName)
+      .add(kind, inContext(data), jobOptions(kind, options))
+      .catch(throwStoreFault);
   }
 
   /**
@@ -65,7 +68,7 @@ export class JobProducer {
     ) => ({
       name,
       queueName,
-      data,
+      data: inContext(data),
       opts: jobOptions(name, queued),
     });
     await this.#flow()
@@ -131,6 +134,12 @@ export class JobProducer {
     }
     return queue;
   }
+}
+
+/** Whoever works on the job logs under the request of whoever asked for it. */
+function inContext<Data extends { requestId?: string | undefined }>(data: Data): Data {
+  const { requestId = logContext().requestId } = data;
+  return requestId === undefined ? data : { ...data, requestId };
 }
 
 function jobOptions(kind: JobKind, { jobId, priority = 0 }: EnqueueOptions): JobsOptions {

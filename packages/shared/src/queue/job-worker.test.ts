@@ -12,6 +12,7 @@ import { StreamLog } from '../streams/stream-log.ts';
 import type { StreamReader } from '../streams/stream-reader.ts';
 import type { ScriptedRedis } from '../streams/stream-scripts.ts';
 import { StreamSubscriber } from '../streams/stream-subscriber.ts';
+import { logContext, withLogContext } from '../runtime/log-context.ts';
 import { VoiceError } from '../errors/voice-error.ts';
 import { JobProducer } from './job-producer.ts';
 import { type GiveUp, type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
@@ -179,6 +180,25 @@ describe('a job', () => {
     await enqueue();
     await until(async () => (await redis.exists(`bull:${queueName}:${streamId}`)) === 0);
     expect(runs).toBe(1);
+  });
+
+  it('is logged under the request that asked for it, whoever logs', async () => {
+    const lines: Record<string, unknown>[] = [];
+    const written = pino(
+      { mixin: () => ({ ...logContext() }) },
+      {
+        write: (line: string) => void lines.push(JSON.parse(line)),
+      },
+    );
+    await startWorker(async (context) => {
+      await speak(context);
+      written.info('from an engine');
+    });
+    const { streamId, reader } = await withLogContext({ requestId: 'req_2' }, () => ask());
+    await answerOf(reader);
+    await until(() => lines.length > 0);
+    const ids = { requestId: 'req_2', tenantId: 'default', streamId, jobId: streamId };
+    expect(lines).toMatchObject([ids]);
   });
 
   it('of a stopped stream is not begun', async () => {
@@ -457,7 +477,7 @@ it.each([
       return once(child, 'exit');
     };
     try {
-      const { reader } = await ask();
+      const { reader, streamId } = await withLogContext({ requestId: 'req_1' }, () => ask());
       expect(await startPoisoned()).toEqual([7, null]);
       expect(await startPoisoned()).toEqual([7, null]);
       let runs = 0;
@@ -469,6 +489,11 @@ it.each([
       await startWorker(count, 4, error === 'engine_failed' ? giveUp : undefined);
       expect(await answerOf(reader)).toEqual({ text: '', error });
       expect(runs).toBe(0);
+      // It is kept, for whoever looks why; what somebody asked is not.
+      const kept = async () =>
+        JSON.parse((await redis.hget(`bull:${queueName}:${streamId}`, 'data')) ?? '{}');
+      await until(async () => !('requestJson' in (await kept())));
+      expect(await kept()).toEqual({ streamId, tenantId: 'default', requestId: 'req_1' });
     } finally {
       for (const child of children) child.kill('SIGKILL');
     }

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Job, Worker } from 'bullmq';
 import { VoiceError } from '../errors/voice-error.ts';
 import { JOB_CATALOG, type JobData, type JobKind } from '../jobs/job-catalog.ts';
+import { withLogContext } from '../runtime/log-context.ts';
 import { type Logger } from '../runtime/logger.ts';
 import { type ControlMessage, subscribeControl } from '../streams/control-channel.ts';
 import { gatewayKey } from '../streams/stream-key.ts';
@@ -156,15 +157,22 @@ export class JobWorker<Kind extends JobKind> {
     const abort = () => active.controller.abort(new JobAborted('lock-lost'));
     signal?.addEventListener('abort', abort, { once: true });
     if (signal?.aborted) abort();
+    const { requestId, tenantId, streamId } = job;
+    await withLogContext({ requestId, tenantId, streamId, jobId: active.jobId }, async () => {
+      await this.#runToEnd(job, producerName, active);
+    }).finally(() => {
+      signal?.removeEventListener('abort', abort);
+      this.#active.delete(active);
+    });
+  }
+
+  async #runToEnd(job: JobData[Kind], producerName: string, active: ActiveJob): Promise<void> {
     try {
       await this.#run(job, producerName, active);
     } catch (error) {
       // Engines wrap the reason that they are given, or throw something of their own.
       const { aborted, reason } = active.controller.signal;
       await this.#end(job.streamId, aborted && !(error instanceof StreamClosed) ? reason : error);
-    } finally {
-      signal?.removeEventListener('abort', abort);
-      this.#active.delete(active);
     }
   }
 
@@ -182,7 +190,7 @@ export class JobWorker<Kind extends JobKind> {
     const handled = handler({ job, claim, producer, signal });
     await Promise.race([handled, ignored(signal)]).catch((error: unknown) => {
       if (error instanceof SignalIgnored) {
-        logger.warn({ jobId: active.jobId }, 'a handler does not heed its signal');
+        logger.warn('a handler does not heed its signal');
         handled.catch(() => undefined); // its end is written below; what it still does is fenced
       }
       throw error;
@@ -221,16 +229,21 @@ export class JobWorker<Kind extends JobKind> {
   /** The job crashed its workers, or its data could not be moved: BullMQ gave it up. */
   #endFailed(queued: Job | undefined, error: Error): void {
     const { logger, kind, giveUp, workerId } = this.#options;
-    const { streamId } = Object(queued?.data) as { streamId?: unknown };
-    logger.error({ err: error, jobId: queued?.id }, 'job failed');
-    if (typeof streamId !== 'string') return;
+    const { streamId, tenantId, requestId } = Object(queued?.data) as Record<string, unknown>;
+    const told = { streamId, tenantId, requestId, jobId: queued?.id };
+    logger.error({ err: error, ...told }, 'job failed');
     const parsed = JOB_CATALOG[kind].schema.safeParse(queued?.data);
+    // What failed is kept for a while to be looked at; what somebody said is not.
+    queued?.updateData({ streamId, tenantId, requestId }).catch((failure: unknown) => {
+      logger.warn({ err: failure, ...told }, 'data of a failed job');
+    });
+    if (typeof streamId !== 'string') return;
     const ending =
       giveUp && parsed.success
         ? giveUp(parsed.data as JobData[Kind], workerId)
         : this.#finish(streamId, new VoiceError('stream_interrupted'));
     ending.catch((failure: unknown) => {
-      logger.error({ err: failure, streamId }, 'could not end the stream of a failed job');
+      logger.error({ err: failure, ...told }, 'could not end the stream of a failed job');
     });
   }
 

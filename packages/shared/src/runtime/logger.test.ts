@@ -19,6 +19,47 @@ it('drops what libraries hang on their errors, and scrubs their texts', () => {
   expect(stdout).not.toContain('canary');
 });
 
+const quoting = `
+import { VoiceError } from ${JSON.stringify(new URL('../errors/voice-error.ts', import.meta.url).href)};
+import { createLogger } from ${JSON.stringify(new URL('./logger.ts', import.meta.url).href)};
+import { withLogContext, addToLogContext } from ${JSON.stringify(new URL('./log-context.ts', import.meta.url).href)};
+const logger = createLogger('test', 'trace');
+const tell = (err) => logger.warn({ err }, 'failed');
+try { JSON.parse('canary{'); } catch (error) { tell(new VoiceError('upstream_protocol', { cause: error })); }
+class ReplyError extends Error { name = 'ReplyError'; }
+tell(new ReplyError("ERR unknown command 'SAY', with args beginning with: 'canary' 'it''s canary' "));
+tell(new VoiceError('invalid_value', { message: "Invalid value: 'canary'." }));
+tell(new VoiceError('upstream_rejected', { message: 'canary is not allowed' }));
+tell(new VoiceError('upstream_error', { message: 'I cannot say canary' }));
+tell(new VoiceError('engine_failed', { message: 'no engine', cause: 'http://user:canary@h/ gsk_canary0' }));
+tell(Object.assign(new Error('x'), { response: 'canary', data: 'canary' }));
+withLogContext({ requestId: 'r' }, () => {
+  addToLogContext({ tenantId: 't' });
+  setImmediate(() => logger.info({ streamId: 's' }, 'inside'));
+});
+addToLogContext({ tenantId: 'nobody' });
+logger.info('outside');
+`;
+
+it('tells no text that an error quotes, and whose request a line is about', () => {
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', quoting], {
+    encoding: 'utf8',
+  });
+  expect(stdout).not.toContain('canary');
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(lines).toHaveLength(9);
+  expect(lines[0]).toMatchObject({ err: { cause: { type: 'SyntaxError' } } });
+  expect(lines[1]).toMatchObject({
+    err: { message: expect.stringMatching(/^ERR unknown command/) },
+  });
+  expect(lines[5]).toMatchObject({ err: { message: 'no engine', code: 'engine_failed' } });
+  expect(lines[7]).not.toHaveProperty('tenantId');
+  expect(lines[8]).toMatchObject({ msg: 'inside', requestId: 'r', tenantId: 't', streamId: 's' });
+});
+
 it('leaves ordinary texts alone', () => {
   expect(scrub('phrase 3 failed at http://h:1/v1')).toBe('phrase 3 failed at http://h:1/v1');
 });

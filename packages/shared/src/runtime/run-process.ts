@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import closeWithGrace from 'close-with-grace';
 import { ZodError } from 'zod';
 import { ConfigError, configFaults } from './load-config.ts';
-import { scrub } from './logger.ts';
+import { loggedError, scrub } from './logger.ts';
 
 /** A running process: what `run-process` needs to end it. */
 export interface RunningProcess {
@@ -40,9 +40,19 @@ export async function runProcess(
     process.exit(1);
   }
   closeWithGrace({ delay: running.closeWithinMs, logger: false }, async ({ err }) => {
-    if (err) process.stderr.write(`${name}: ${scrub(err.stack ?? err.message)}\n`);
+    if (err) process.stderr.write(`${name}: ${crashText(err)}\n`);
     await running.close();
   });
+}
+
+/** What may be told of an error that nobody caught. */
+function crashText(error: unknown): string {
+  const told = loggedError(error);
+  if (typeof told === 'string') return told;
+  const { type, message, stack = '', cause } = told;
+  const reason =
+    cause === undefined ? '' : ` (${typeof cause === 'string' ? cause : cause.message})`;
+  return `${type}: ${message}${reason}\n${stack}`.trimEnd();
 }
 
 type ListenError = NodeJS.ErrnoException & { port?: number; address?: string };
