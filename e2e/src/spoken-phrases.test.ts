@@ -125,7 +125,7 @@ describe('an answer at 30 tokens a second', () => {
     };
     expect(timings).toMatchObject({ gapCount: 0, gapMs: 0 });
     expect(timings['synthesisMs']).toBeGreaterThanOrEqual(SPEECH_DELAY_MS - 2);
-    expect(phrases).toEqual({ total: 5, spoken: 5, failed: 0 });
+    expect(phrases).toEqual({ total: 5, spoken: 5, failed: 0, cached: 0 });
   }, 30_000);
 
   it('plays in order when its second phrase takes ten times as long', async () => {

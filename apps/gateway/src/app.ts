@@ -31,7 +31,10 @@ const CORS_HEADERS = {
       .concat('timeout', 'async', 'read-timeout', 'helper-method', 'custom-poll-interval')
       .map((name) => `x-stainless-${name}`),
   ],
-  exposeHeaders: ['x-request-id', 'x-stream-id', 'retry-after', 'x-should-retry', 'server-timing'],
+  exposeHeaders: [
+    ...['x-request-id', 'x-stream-id', 'retry-after', 'x-should-retry'],
+    ...['server-timing', 'x-cache'],
+  ],
 };
 
 /** The gateway's whole HTTP surface. */

@@ -36,6 +36,12 @@ export const STREAM_HEADERS = z.object({
 
 /** Of every reply with sound. */
 export const SOUND_HEADERS = STREAM_HEADERS.extend({
+  'x-cache': z
+    .enum(['hit', 'miss'])
+    .optional()
+    .describe(
+      'Whether the sound that the answer begins with was kept from an earlier one. Only where there is a cache (`SPEECH_CACHE`) and the answer begins with sound. How many phrases were: `phrases.cached` of `/v1/streams/{id}`.',
+    ),
   'server-timing': z
     .string()
     .optional()

@@ -47,11 +47,11 @@ describe('its phrases', () => {
   it.each([
     [
       { waiting: '3', ended: '0' },
-      { total: 3, spoken: 0, failed: 0 },
+      { total: 3, spoken: 0, failed: 0, cached: 0 },
     ],
     [
-      { waiting: '3', phraseCount: '3', ended: '2', failed: '1' },
-      { total: 3, spoken: 1, failed: 1 },
+      { waiting: '3', phraseCount: '3', ended: '2', failed: '1', cached: '1' },
+      { total: 3, spoken: 1, failed: 1, cached: 1 },
     ],
   ])('%j', (state, phrases) => {
     expect(describeStream('s1', { ...opened, ...state }).phrases).toStrictEqual(phrases);

@@ -30,7 +30,7 @@ function isBegun({ seq, ...state }: StreamState): boolean {
 /** What `describeStream` reads. */
 export const STREAM_FIELDS = [
   ...['status', 'kind', 'model', 'openedMs', 'seq', 'chat:epoch', 'chat:index', 'phrase-0:epoch'],
-  ...['phraseCount', 'waiting', 'ended', 'failed', 'timings'],
+  ...['phraseCount', 'waiting', 'ended', 'failed', 'cached', 'timings'],
   ...['playback', 'playback:epoch', 'playback:index', 'playback:error', 'produced', 'sent'],
 ];
 
@@ -45,9 +45,14 @@ export const streamObjectSchema = z.object({
   /** Unix time in seconds. */
   created_at: z.number().int(),
   timings: streamTimingsSchema,
-  /** Where it is spoken. `total`: cut so far. `spoken`: with all their sound made. */
+  /** Where it is spoken. `total`: cut so far. `spoken`: with all their sound, `cached` of them from the cache. */
   phrases: z
-    .object({ total: z.number().int(), spoken: z.number().int(), failed: z.number().int() })
+    .object({
+      total: z.number().int(),
+      spoken: z.number().int(),
+      failed: z.number().int(),
+      cached: z.number().int(),
+    })
     .optional(),
   /** Where the server plays it: sound that was made, and that was given to the player. */
   playback: z
@@ -84,10 +89,15 @@ export function describeStream(streamId: string, state: StreamState): StreamObje
 }
 
 function countPhrases(state: StreamState): StreamObject['phrases'] {
-  const { phraseCount, waiting, ended = 0, failed = 0 } = state;
+  const { phraseCount, waiting, ended = 0, failed = 0, cached = 0 } = state;
   const total = phraseCount ?? waiting;
   if (total === undefined) return undefined;
-  return { total: Number(total), spoken: Number(ended) - Number(failed), failed: Number(failed) };
+  return {
+    total: Number(total),
+    spoken: Number(ended) - Number(failed),
+    failed: Number(failed),
+    cached: Number(cached),
+  };
 }
 
 function describePlayback(state: StreamState): StreamObject['playback'] {

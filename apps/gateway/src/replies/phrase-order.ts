@@ -22,6 +22,8 @@ export interface OrderedChunk {
   seq: number;
   sizeBytes: number;
   pcm: Uint8Array | undefined;
+  /** As the event says it. */
+  cache?: 'hit' | 'miss' | undefined;
 }
 
 /**
@@ -50,7 +52,8 @@ export class PhraseOrder {
       if (!phrase) return;
       // One by one: what was not yielded yet counts as waiting, or the log would lose it too early.
       for (let held = phrase.held.shift(); held; held = phrase.held.shift()) {
-        yield { seq: held.seq, sizeBytes: held.sizeBytes, pcm: held.event?.pcm };
+        const { seq, sizeBytes, event } = held;
+        yield { seq, sizeBytes, pcm: event?.pcm, cache: event?.cache };
       }
       if (!phrase.ended) return;
       this.#phrases.delete(this.#current);

@@ -49,13 +49,18 @@ function plan(phraseCount: number, produce: NonNullable<AnswerPlan['produce']>, 
   });
 }
 
-async function writePhrase(streamId: string, phraseIndex: number, chunks: number): Promise<void> {
+async function writePhrase(
+  streamId: string,
+  phraseIndex: number,
+  chunks: number,
+  cache?: 'hit' | 'miss',
+): Promise<void> {
   const name = `phrase-${phraseIndex}`;
   const producer = log.producer(streamId, name, await log.claim(streamId, name, 'w1'));
   for (let chunkIndex = 0; chunkIndex < chunks; chunkIndex += 1) {
     const pcm = chunkOf(phraseIndex, chunkIndex);
     await producer.append(
-      { type: 'audio-delta', phraseIndex, chunkIndex, pcm },
+      { type: 'audio-delta', phraseIndex, chunkIndex, pcm, ...(cache ? { cache } : {}) },
       { samples: CHUNK_BYTES / 2 },
     );
   }
@@ -77,6 +82,26 @@ it('plays phrases in order, whichever is ready first, and however much of later 
   );
   expect(audio.equals(Buffer.concat(expected))).toBe(true);
 });
+
+it.each([false, true])(
+  'tells where the sound came from that it begins with (sse: %s)',
+  async (sse) => {
+    for (const first of ['hit', 'miss', undefined] as const) {
+      plan(
+        2,
+        async (streamId) => {
+          await writePhrase(streamId, 1, 1, 'miss');
+          await writePhrase(streamId, 0, 1, first);
+        },
+        sse,
+      );
+      const response = await fetch(fixture.baseUrl);
+      expect(response.headers.get('x-cache')).toBe(first ?? null);
+      expect(response.headers.get('server-timing')).toContain('synthesis;dur=');
+      await response.arrayBuffer();
+    }
+  },
+);
 
 it('cuts the socket when it fails after its first bytes', async () => {
   plan(2, async (streamId) => {

@@ -48,7 +48,7 @@ export async function replySpeech(
       if (!connection.started) {
         startResponse(response, {
           'content-type': options.encoder.contentType,
-          'server-timing': timer.header(),
+          ...timer.headers(),
         });
       }
       await connection.write(bytes);
@@ -81,7 +81,7 @@ export async function replySpeechEvents(
     for await (const bytes of encodedAudio(context, opened, { ...options, timer })) {
       const fragment = fragments.push(bytes);
       if (fragment === undefined) continue;
-      events.start({ 'server-timing': timer.header() });
+      events.start(timer.headers());
       await events.write(Buffer.from(delta(fragment)));
     }
     const { inputCharacters } = options;

@@ -49,7 +49,7 @@ export async function replySpokenChatStream(
     for await (const part of answer.parts()) {
       const frame = writer.write(part);
       if (frame === '') continue;
-      events.start({ 'server-timing': timer.header() });
+      events.start(timer.headers());
       await events.write(Buffer.from(frame));
       if (part.type === 'sound') timer.sent(part.samples);
     }
@@ -155,7 +155,7 @@ export async function replySpokenChat(
   startResponse(response, {
     'content-type': 'application/json',
     'content-length': String(bytes.length),
-    'server-timing': timer.header(),
+    ...timer.headers(),
   });
   await response.connection.write(bytes);
   response.connection.end();

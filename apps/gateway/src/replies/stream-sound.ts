@@ -12,7 +12,13 @@ export type SoundPart =
    * s16le mono at `SAMPLE_RATE_HZ`; phrases in order, whatever order they were made in. `delivered`
    * is called when it has gone to the listener: what has not decides how far ahead synthesis may run.
    */
-  | { type: 'pcm'; pcm: Uint8Array; delivered: () => Promise<void> }
+  | {
+      type: 'pcm';
+      pcm: Uint8Array;
+      delivered: () => Promise<void>;
+      /** What the cache of speech said; of a chunk that had to wait long it may be unknown. */
+      cache?: 'hit' | 'miss' | undefined;
+    }
   /** Everything else as it comes, ahead of its sound. */
   | { type: 'event'; event: Exclude<StreamEvent, { type: 'audio-delta' | 'audio-end' }> }
   /** The last sound was given out. */
@@ -50,7 +56,7 @@ export async function* readSound(
     for (const chunk of order.take()) {
       const pcm = chunk.pcm ?? (await readAgain(opened, chunk));
       const upTo = deliveredUpTo(seq);
-      yield { type: 'pcm', pcm, delivered: listener.expect(chunk, pcm, upTo) };
+      yield { type: 'pcm', pcm, cache: chunk.cache, delivered: listener.expect(chunk, pcm, upTo) };
     }
     if (ended || order.phrasesTaken !== listener.phrasesExpected) continue;
     ended = true;

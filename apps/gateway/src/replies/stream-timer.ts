@@ -1,3 +1,4 @@
+import type { OutgoingHttpHeaders } from 'node:http';
 import type { StreamTimings } from '@antiphon/shared/streams/stream-timings';
 import type { GatewayContext } from '../gateway-context.ts';
 import type { OpenedStream } from './open-stream.ts';
@@ -25,6 +26,7 @@ export class StreamTimer {
   #phraseAtMs: number | undefined;
   #soundAtMs: number | undefined;
   #sentAtMs: number | undefined;
+  #cache: 'hit' | 'miss' | undefined;
 
   constructor(context: GatewayContext, opened: OpenedStream, receivedAtMs: number) {
     this.#context = context;
@@ -35,6 +37,7 @@ export class StreamTimer {
   /** Each part of the stream, before anything is done with it. */
   note(part: SoundPart): void {
     if (part.type === 'pcm') {
+      if (this.#soundAtMs === undefined) this.#cache = part.cache;
       this.#soundAtMs ??= performance.now();
       return;
     }
@@ -65,12 +68,19 @@ export class StreamTimer {
     if (this.#sentAtMs !== undefined && this.#clock.gapCount > 0) this.#tell('gaps in playback');
   }
 
-  /** As a `Server-Timing` header's value, as far as it is known; what goes out now ends the last stage. */
-  header(): string {
+  /**
+   * What is known when the answer begins: `server-timing`, where what goes out now ends the last
+   * stage, and `x-cache`, which tells where the sound came from that it begins with.
+   */
+  headers(): OutgoingHttpHeaders {
     const timings = this.#timings(this.#sentAtMs ?? performance.now());
-    return STAGES.flatMap(([key, name]) =>
+    const stages = STAGES.flatMap(([key, name]) =>
       timings[key] === undefined ? [] : [`${name};dur=${timings[key]}`],
-    ).join(', ');
+    );
+    return {
+      'server-timing': stages.join(', '),
+      ...(this.#cache === undefined ? {} : { 'x-cache': this.#cache }),
+    };
   }
 
   #tell(message: string): void {
