@@ -160,12 +160,14 @@ describe('a chat job behind its transcriptions', () => {
 
   it('carries the request that asked for it, as its transcriptions do', async () => {
     const seen: unknown[] = [];
-    const note = ({ job }: { job: { requestId?: string | undefined } }) => seen.push(job.requestId);
-    await startWorker('chat', async (context) => void (note(context), await answered(context)));
-    await startWorker(
-      'transcription',
-      async (context) => void (note(context), await listened(context)),
-    );
+    await startWorker('chat', async (context) => {
+      seen.push(context.job.requestId);
+      await answered(context);
+    });
+    await startWorker('transcription', async (context) => {
+      seen.push(context.job.requestId);
+      await listened(context);
+    });
     const streamId = await withLogContext({ requestId: 'req_3' }, () => ask(1));
     await until(async () => (await statusOf(streamId)) === 'done');
     expect(seen).toEqual(['req_3', 'req_3']);
