@@ -6,6 +6,7 @@ import { VoiceError } from '../errors/voice-error.ts';
 import { JOB_CATALOG, type JobData, type JobKind } from '../jobs/job-catalog.ts';
 import { withLogContext } from '../runtime/log-context.ts';
 import { type Logger } from '../runtime/logger.ts';
+import { within } from '../runtime/within.ts';
 import { type ControlMessage, subscribeControl } from '../streams/control-channel.ts';
 import { gatewayKey } from '../streams/stream-key.ts';
 import type { Claim, StreamLog } from '../streams/stream-log.ts';
@@ -16,6 +17,8 @@ import type { ScriptedRedis } from '../streams/stream-scripts.ts';
 const LEASE_CHECK_MS = 5000;
 /** A missing lease is looked for again: after an outage of Redis the gateway needs a moment to renew it. */
 const LEASE_CONFIRM_MS = 2000;
+/** At the end of the drain: for handlers to heed their signal, and then for what is left to be told. */
+const LAST_WORDS_MS = 500;
 /** A handler that does not heed its signal is given up after so long; the fence keeps it silent. */
 const HEED_MS = 2000;
 
@@ -116,12 +119,20 @@ export class JobWorker<Kind extends JobKind> {
     return this.#active.size;
   }
 
-  /** Takes no more jobs; waits `drainMs` for running ones, then ends their streams with an error. */
+  /**
+   * Takes no more jobs; waits `drainMs` for running ones, then ends their streams with an error.
+   * Within a second from then on it is over, also while Redis is away.
+   */
   async close(drainMs: number): Promise<void> {
     clearInterval(this.#leaseTimer);
-    const timer = setTimeout(() => this.#abortWhere('shutdown', () => true), drainMs);
-    await this.#worker.close();
-    clearTimeout(timer);
+    const closed = this.#worker.close();
+    if (await within(drainMs, closed)) return;
+    this.#abortWhere('shutdown', () => true);
+    if (await within(LAST_WORDS_MS, closed)) return;
+    const ends = [...this.#active].map(({ streamId }) =>
+      this.#end(streamId, new JobAborted('shutdown')),
+    );
+    await within(LAST_WORDS_MS, Promise.all([closed, ...ends]));
   }
 
   #hear(message: ControlMessage): void {

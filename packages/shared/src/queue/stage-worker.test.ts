@@ -1,5 +1,5 @@
 import { type RedisServer, freePort, startRedis } from '@antiphon/testing/redis';
-import { until } from '@antiphon/testing/until';
+import { PATIENCE, until } from '@antiphon/testing/until';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -52,11 +52,14 @@ describe('the chosen engine', () => {
 });
 
 describe('a stage worker', () => {
-  const start = async (announce: (signal: AbortSignal) => Promise<{ models: string[] }>) => {
+  const start = async (
+    announce: (signal: AbortSignal) => Promise<{ models: string[] }>,
+    redisUrl = server.url,
+  ) => {
     const healthPort = await freePort();
     const config = z
       .object(workerConfig)
-      .parse({ REDIS_URL: server.url, HEALTH_PORT: `${healthPort}`, SHUTDOWN_DRAIN_MS: '200' });
+      .parse({ REDIS_URL: redisUrl, HEALTH_PORT: `${healthPort}`, SHUTDOWN_DRAIN_MS: '200' });
     let engineClosed = 0;
     const running = await startStageWorker({
       ...{ stage: 'llm', kind: 'chat', engineName: 'demo', concurrency: 1 },
@@ -108,5 +111,28 @@ describe('a stage worker', () => {
     await running.close();
     expect(closed()).toBe(1);
     await until(async () => (await clients()) === before);
+  });
+
+  it('closes in time although Redis is away', async () => {
+    const away = await startRedis();
+    try {
+      const { running, ready, closed } = await start(async () => ({ models: ['m'] }), away.url);
+      await until(ready);
+      await away.kill();
+      const startedMs = performance.now();
+      await running.close();
+      expect(performance.now() - startedMs).toBeLessThan(2200 * PATIENCE);
+      expect(closed()).toBe(1);
+    } finally {
+      await away.close();
+    }
+  });
+
+  it('is not ready from the moment on in which it is told to stop', async () => {
+    const { running, ready } = await start(async () => ({ models: ['m'] }));
+    await until(ready);
+    const closing = running.close();
+    expect(await ready().catch(() => false)).toBe(false);
+    await closing;
   });
 });

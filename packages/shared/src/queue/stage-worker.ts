@@ -14,6 +14,7 @@ import {
 import type { Logger } from '../runtime/logger.ts';
 import { collectProcessMetrics, countReconnects } from '../runtime/metrics.ts';
 import type { RunningProcess } from '../runtime/run-process.ts';
+import { within } from '../runtime/within.ts';
 import type { Engine } from '../services/define-engine.ts';
 import { keepSubscriberAlive } from '../streams/control-channel.ts';
 import { StreamLog } from '../streams/stream-log.ts';
@@ -81,6 +82,9 @@ export async function createEngine<Service>(
   return { service: await engine.createFrom(given, { concurrency, warn }), concurrency };
 }
 
+/** For each thing to be told on the way out; commands wait for a Redis that is away. */
+const REDIS_WAIT_MS = 250;
+
 /** Connects a warm engine to its queue: the rest of a worker's main. */
 export async function startStageWorker<Kind extends JobKind>(
   options: StageWorkerOptions<Kind>,
@@ -123,19 +127,19 @@ export async function startStageWorker<Kind extends JobKind>(
       startedAtSeconds: Math.floor(Date.now() / 1000),
     },
   });
-  const isReady = () => announcer.announced && streamRedis.status === 'ready';
+  let closing = false;
+  const isReady = () => !closing && announcer.announced && streamRedis.status === 'ready';
   const health = await openHealthServer(config, isReady, registry);
   const started = announcer.start(() => worker.start());
   return {
     closeWithinMs: config.SHUTDOWN_DRAIN_MS + 5000,
     async close() {
-      await announcer.drain();
-      await started;
+      closing = true;
+      await within(REDIS_WAIT_MS, Promise.all([announcer.drain(), started]));
       await worker.close(config.SHUTDOWN_DRAIN_MS);
-      await announcer.leave();
-      await options.closeEngine();
+      await within(REDIS_WAIT_MS, Promise.all([announcer.leave(), options.closeEngine()]));
       await health?.close();
-      await jobs.close();
+      await within(REDIS_WAIT_MS, jobs.close());
       connections.close();
     },
   };
