@@ -38,6 +38,7 @@ interface ChunkFrame {
 export interface SpokenStreamOptions {
   prompt?: string;
   body?: Record<string, unknown>;
+  headers?: Record<string, string>;
   signal?: AbortSignal;
   /** After each frame. */
   onFrame?: (answer: SpokenTranscript) => void;
@@ -59,7 +60,7 @@ export const soundOf = ({ fragments }: SpokenTranscript): Buffer =>
 /** Reads a streamed answer by hand: SDKs hide how a stream ended. */
 export async function readSpokenStream(
   baseUrl: string,
-  { prompt = 'go', body, signal, onFrame }: SpokenStreamOptions = {},
+  { prompt = 'go', body, headers, signal, onFrame }: SpokenStreamOptions = {},
 ): Promise<SpokenTranscript> {
   const answer: SpokenTranscript = {
     ...{ status: 0, streamId: '', transcript: '', content: '', done: false, broken: false },
@@ -69,7 +70,7 @@ export async function readSpokenStream(
   try {
     const response = await fetch(`${baseUrl}/chat/completions`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...headers },
       body: JSON.stringify(spokenChat(prompt, body)),
       signal: signal ?? null,
     });
