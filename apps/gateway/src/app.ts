@@ -2,16 +2,19 @@ import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { cors } from 'hono/cors';
 import type { GatewayContext, GatewayEnv } from './gateway-context.ts';
+import { adminKey } from './middleware/admin-key.ts';
 import { apiKey } from './middleware/api-key.ts';
 import { errorReply, unknownRoute } from './middleware/error-reply.ts';
 import { requestId } from './middleware/request-id.ts';
 import { requestLog } from './middleware/request-log.ts';
+import { requestMetrics } from './middleware/request-metrics.ts';
 import { assistant } from './routes/assistant.ts';
 import { audioSpeech } from './routes/audio-speech.ts';
 import { audioTranscriptions } from './routes/audio-transcriptions.ts';
 import { chatCompletions } from './routes/chat-completions.ts';
 import { addDocs } from './routes/docs.ts';
 import { health, live, ready } from './routes/health.ts';
+import { metricsText } from './routes/metrics.ts';
 import { audioModelList, modelById, modelList, voiceList } from './routes/models.ts';
 import {
   stopAll,
@@ -43,6 +46,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   const app = new OpenAPIHono<GatewayEnv>();
   app.use(requestId);
   app.use(requestLog(logger));
+  app.use(requestMetrics(context.metrics));
   app.onError(errorReply(logger));
   app.notFound(unknownRoute(app));
   if (config.CORS_ORIGINS.length > 0) {
@@ -52,6 +56,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.get('/health', health(context));
   app.get('/health/live', live);
   app.get('/health/ready', ready(context));
+  app.get('/metrics', adminKey(config.ADMIN_KEY), metricsText(context));
   addDocs(app);
 
   const key = apiKey({ keys: context.keys, publicLists: config.PUBLIC_LISTS });

@@ -10,6 +10,7 @@ import type { StreamSubscriber } from '@antiphon/shared/streams/stream-subscribe
 import type { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import type { GatewayConfig } from './config.ts';
 import type { WorkerDirectory } from './models/worker-directory.ts';
+import type { GatewayMetrics } from './metrics/gateway-metrics.ts';
 import type { KeyRing } from './tenants/key-ring.ts';
 import type { StreamWatch } from './replies/stream-watch.ts';
 
@@ -19,6 +20,7 @@ export interface GatewayContext {
   config: GatewayConfig;
   /** Who may ask. */
   keys: KeyRing;
+  metrics: GatewayMetrics;
   log: StreamLog;
   subscriber: StreamSubscriber;
   /** Over the log's connection. */

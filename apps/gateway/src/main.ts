@@ -5,6 +5,7 @@ import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { checkRedis, openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createEngine } from '@antiphon/shared/queue/stage-worker';
 import { type Logger, createLogger } from '@antiphon/shared/runtime/logger';
+import { collectProcessMetrics, countReconnects } from '@antiphon/shared/runtime/metrics';
 import { type RunningProcess, runProcess } from '@antiphon/shared/runtime/run-process';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
@@ -18,7 +19,7 @@ import { GatewayLease } from './gateway-lease.ts';
 import { listen } from './http-server.ts';
 import { WorkerDirectory } from './models/worker-directory.ts';
 import { openStores } from './open-stores.ts';
-import { StreamWatch } from './replies/stream-watch.ts';
+import { openWatch } from './open-watch.ts';
 import { KeyRing } from './tenants/key-ring.ts';
 
 const BLOB_AGE_MS = 3_600_000;
@@ -51,24 +52,32 @@ async function openPlayer({ AUDIO_PLAYER: name }: GatewayConfig, logger: Logger)
     .service;
 }
 
+/** Checks Redis first: a fault there is one line at start. */
+async function openConnections({ REDIS_URL, STREAM_REDIS_URL }: GatewayConfig, onError: OnError) {
+  const streamUrl = STREAM_REDIS_URL ?? REDIS_URL;
+  await checkRedis(REDIS_URL, 'REDIS_URL');
+  if (streamUrl !== REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
+  return {
+    queue: openRedis(REDIS_URL, { role: 'command', onError }),
+    stream: openRedis(streamUrl, { role: 'command', onError }),
+    subscriber: openRedis(streamUrl, { role: 'subscriber', onError }),
+  };
+}
+
 async function start(): Promise<RunningProcess> {
   const config = readConfig();
   const logger = createLogger('gateway', config.LOG_LEVEL);
   const keys = openKeys(config, logger);
-  const streamUrl = config.STREAM_REDIS_URL ?? config.REDIS_URL;
-  await checkRedis(config.REDIS_URL, 'REDIS_URL');
-  if (streamUrl !== config.REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
-
   const onError = (error: Error) => logger.warn({ err: error }, 'redis');
-  const queueRedis = openRedis(config.REDIS_URL, { role: 'command', onError });
-  const streamRedis = openRedis(streamUrl, { role: 'command', onError });
-  const subscriberRedis = openRedis(streamUrl, { role: 'subscriber', onError });
+  const connections = await openConnections(config, onError);
+  const { queue: queueRedis, stream: streamRedis, subscriber: subscriberRedis } = connections;
   const gatewayId = randomUUID();
   const log = new StreamLog(streamRedis);
   const tenantStreams = new TenantStreams(streamRedis);
   const directory = openDirectory(streamRedis, config, onError);
-  const reclaimMs = config.LOCK_DURATION_MS + config.STALLED_INTERVAL_MS + 1000;
-  const watch = new StreamWatch({ log, directory, logger, reclaimMs });
+  const { watch, metrics } = openWatch(config, { log, directory, logger });
+  collectProcessMetrics(metrics.registry);
+  countReconnects(metrics.registry, connections);
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(queueRedis, onError);
   const stores = await openStores(queueRedis, config);
@@ -84,7 +93,7 @@ async function start(): Promise<RunningProcess> {
   const sweeper = sweepBlobs(stores.blobs, onError);
 
   const app = createApp({
-    ...{ gatewayId, config, keys, log, subscriber, jobs, directory, watch },
+    ...{ gatewayId, config, keys, metrics, log, subscriber, jobs, directory, watch },
     ...{ ...stores, tenantStreams, player, logger },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
@@ -105,7 +114,7 @@ async function start(): Promise<RunningProcess> {
       subscriber.close();
       await lease.release();
       await jobs.close();
-      for (const redis of [queueRedis, streamRedis, subscriberRedis]) redis.disconnect();
+      for (const redis of Object.values(connections)) redis.disconnect();
     },
   };
 }

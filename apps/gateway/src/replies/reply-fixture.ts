@@ -17,6 +17,7 @@ import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { parseConfig } from '../config.ts';
 import type { GatewayContext } from '../gateway-context.ts';
+import { GatewayMetrics } from '../metrics/gateway-metrics.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
 import { KeyRing } from '../tenants/key-ring.ts';
 import { ClientConnection, ClientLeft } from './client-connection.ts';
@@ -69,6 +70,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
       gatewayId: 'g1',
       config,
       keys: new KeyRing({ inline: [], file: undefined, logger }),
+      metrics: new GatewayMetrics(),
       log,
       subscriber,
       jobs,

@@ -83,11 +83,13 @@ export class StreamTimer {
     };
   }
 
-  #tell(message: string): void {
-    const { log, logger } = this.#context;
+  #tell(message: 'first audio' | 'gaps in playback'): void {
+    const { log, logger, metrics } = this.#context;
     const { streamId } = this.#opened;
     const timings = this.#timings(this.#sentAtMs);
     logger.info({ streamId, ...timings }, message);
+    if (message === 'first audio') metrics.firstAudio(timings);
+    else metrics.gaps();
     log.annotate(streamId, { timings: JSON.stringify(timings) }).catch((error: unknown) => {
       logger.warn({ err: error, streamId }, 'timings');
     });

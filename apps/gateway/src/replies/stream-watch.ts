@@ -15,6 +15,8 @@ export interface WatchOptions {
   logger: Logger;
   /** In which BullMQ gives the job of a dead worker to another one: lock + stalled interval + 1 s. */
   reclaimMs: number;
+  /** Told of each stream when nobody watches it any more. */
+  onOver?: (stream: WatchedStream) => void;
 }
 
 /** Ends streams that nobody works on any more, or not in time. One timer for all streams. */
@@ -35,7 +37,7 @@ export class StreamWatch {
   }
 
   delete(stream: WatchedStream): void {
-    this.#streams.delete(stream);
+    if (this.#streams.delete(stream)) this.#options.onOver?.(stream);
   }
 
   get streams(): ReadonlySet<WatchedStream> {

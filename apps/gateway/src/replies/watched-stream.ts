@@ -1,6 +1,7 @@
 import type { Deadlines, Stage } from '@antiphon/shared/jobs/job-catalog';
 import type { StreamEntry, StreamEvent } from '@antiphon/shared/streams/stream-event';
 import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
+import { StreamTally } from '../metrics/stream-tally.ts';
 
 interface Producer {
   workerId: string;
@@ -114,6 +115,7 @@ export class WatchedStream {
   phrasesClaimed = 0;
   #phrasesCut: number;
   readonly listening = new ListeningTime();
+  readonly tally = new StreamTally();
   /** Nothing is to be judged any more: its end was delivered, or was decided here. */
   ended = false;
   /** Called once a second: speech streams release phrases that got lost. */
@@ -132,8 +134,10 @@ export class WatchedStream {
     this.#waitFor(route.firstStage);
   }
 
-  note({ seq, terminal, event }: StreamEntry): void {
+  note(entry: StreamEntry): void {
+    const { seq, terminal, event } = entry;
     this.deliveredSeq = seq;
+    this.tally.note(entry);
     if (terminal) this.ended = true;
     if (event.type === 'job-claim') return this.#noteClaim(event);
     const isRecording = event.type === 'transcript-end' && event.partIndex !== undefined;
@@ -147,6 +151,12 @@ export class WatchedStream {
   get idleSinceMs(): number | undefined {
     const { runs, lastAtMs } = this.listening;
     return runs ? undefined : Math.max(this.reader.producedAtMs, lastAtMs);
+  }
+
+  get kind(): 'chat' | 'speech' | 'transcription' {
+    const stage = mainStage(this.#route);
+    if (stage === 'llm') return 'chat';
+    return stage === 'tts' ? 'speech' : 'transcription';
   }
 
   /** Entries wait for a slow client: what its producers did since is not known here. */

@@ -19,7 +19,7 @@ import { GatewayLease } from '../gateway-lease.ts';
 import { type ListeningServer, listen } from '../http-server.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
 import { openStores } from '../open-stores.ts';
-import { StreamWatch } from '../replies/stream-watch.ts';
+import { openWatch } from '../open-watch.ts';
 import { KeyRing } from '../tenants/key-ring.ts';
 
 export interface TestGateway {
@@ -105,8 +105,7 @@ async function openContext(config: GatewayConfig, given: Given) {
     },
     onError,
   });
-  const reclaimMs = config.LOCK_DURATION_MS + config.STALLED_INTERVAL_MS + 1000;
-  const watch = new StreamWatch({ log, directory, logger, reclaimMs });
+  const { watch, metrics } = openWatch(config, { log, directory, logger });
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(queueRedis, onError);
   const stores = await openStores(queueRedis, config);
@@ -120,6 +119,7 @@ async function openContext(config: GatewayConfig, given: Given) {
       gatewayId,
       config,
       keys,
+      metrics,
       log,
       subscriber,
       jobs,
