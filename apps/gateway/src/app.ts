@@ -16,6 +16,7 @@ import { addDocs } from './routes/docs.ts';
 import { health, live, ready } from './routes/health.ts';
 import { metricsText } from './routes/metrics.ts';
 import { audioModelList, modelById, modelList, voiceList } from './routes/models.ts';
+import { streamEvents } from './routes/stream-events.ts';
 import {
   stopAll,
   stopOne,
@@ -30,6 +31,7 @@ const CORS_HEADERS = {
   allowHeaders: [
     ...['authorization', 'x-api-key', 'content-type', 'idempotency-key', 'x-client-request-id'],
     ...['openai-organization', 'openai-project', 'openai-beta'],
+    ...['x-stream-resume', 'last-event-id', 'range'],
     ...['lang', 'package-version', 'os', 'arch', 'runtime', 'runtime-version', 'retry-count']
       .concat('timeout', 'async', 'read-timeout', 'helper-method', 'custom-poll-interval')
       .map((name) => `x-stainless-${name}`),
@@ -69,6 +71,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
       await next();
     });
   }
+  app.get('/v1/streams/:id/events', streamEvents(context));
   app.post('/v1/chat/completions', chatCompletions(context));
   app.post('/api/openai', assistant(context));
   app.post('/v1/audio/speech', audioSpeech(context));

@@ -12,6 +12,7 @@ import type { GatewayConfig } from './config.ts';
 import type { WorkerDirectory } from './models/worker-directory.ts';
 import type { GatewayMetrics } from './metrics/gateway-metrics.ts';
 import type { KeyRing } from './tenants/key-ring.ts';
+import type { StreamKeepers } from './replies/stream-keepers.ts';
 import type { StreamWatch } from './replies/stream-watch.ts';
 
 /** What routes and replies are built from; one per process. */
@@ -28,6 +29,8 @@ export interface GatewayContext {
   jobs: JobProducer;
   directory: WorkerDirectory;
   watch: StreamWatch;
+  /** Streams that go on without their client. */
+  keepers: StreamKeepers;
   blobs: BlobStore;
   transcripts: TranscriptStore;
   spokenAnswers: SpokenAnswerStore;
@@ -39,6 +42,9 @@ export interface GatewayContext {
   /** False once the process is told to stop. */
   accepting: () => boolean;
 }
+
+/** What is there before anything is kept. */
+export type StreamContext = Omit<GatewayContext, 'keepers'>;
 
 /** Hono's types of every route: Node's request and response, and what middleware found out. */
 export interface GatewayEnv {

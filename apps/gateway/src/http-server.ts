@@ -11,6 +11,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { GatewayEnv } from './gateway-context.ts';
 import { createRequestId } from './middleware/request-id.ts';
 import type { StreamWatch } from './replies/stream-watch.ts';
+import type { WatchedStream } from './replies/watched-stream.ts';
 
 export interface ListeningServer {
   port: number;
@@ -55,16 +56,19 @@ export async function listen(
       const closed = once(server, 'close');
       server.close();
       server.closeIdleConnections();
-      const ended = async (withinMs: number) => {
+      const ended = async (withinMs: number, roles: WatchedStream['role'][]) => {
         const untilMs = performance.now() + withinMs;
-        while (watch.streams.size > 0 && performance.now() < untilMs) await delay(50);
+        const isAwaited = ({ role }: WatchedStream) => roles.includes(role);
+        while ([...watch.streams].some(isAwaited) && performance.now() < untilMs) await delay(50);
       };
-      await ended(drainMs);
+      // Kept streams go on elsewhere; those who read them here are cut, and come back there.
+      await ended(drainMs, ['owner', 'follower']);
       for (const stream of watch.streams) {
+        if (stream.role !== 'owner') continue;
         stream.ended = true;
         void watch.end(stream, new VoiceError('server_shutting_down'));
       }
-      await ended(LAST_WORDS_MS);
+      await ended(LAST_WORDS_MS, ['owner']);
       await Promise.race([closed, delay(LAST_WORDS_MS)]);
       server.closeAllConnections();
     },

@@ -68,6 +68,20 @@ const STREAM_OPERATIONS: GatewayOperation[] = [
     answer: streamObjectSchema,
   },
   {
+    method: 'get',
+    path: '/v1/streams/{id}/events',
+    tag: 'streams',
+    summary: 'The events of a stream again, from any one on',
+    description:
+      'Of a stream that was opened with `x-stream-resume: 1`, an `Idempotency-Key` or `"background": true`: as long as it runs and for `LOG_TTL_MS` after that, on any gateway. The events are those of the streamed answer, each with its number as `id`, from 1; a whole chat completion is one event. `Last-Event-ID` goes before `starting_after`.',
+    parameters: streamId,
+    query: z.object({
+      starting_after: z.string().optional().describe('Number of the last event that you have.'),
+    }),
+    headers: STREAM_HEADERS,
+    answers: [EVENTS],
+  },
+  {
     method: 'post',
     path: '/v1/streams/{id}/cancel',
     tag: 'streams',

@@ -41,6 +41,35 @@ export async function replyChatCompletion(
   opened: OpenedStream,
   response: ResponseOptions,
 ): Promise<void> {
+  const body = await collectBody(context, opened);
+  startResponse(response, {
+    'content-type': 'application/json',
+    'content-length': String(body.length),
+  });
+  await response.connection.write(body);
+  response.connection.end();
+}
+
+/** A whole answer that is read again as events: one of them has all of it. */
+export async function replyChatEvent(
+  context: GatewayContext,
+  opened: OpenedStream,
+  response: ResponseOptions,
+): Promise<void> {
+  const { STATUS_HOLD_MS: statusHoldMs, KEEPALIVE_MS: keepaliveMs } = context.config;
+  const events = new EventStreamResponse({ ...response, statusHoldMs, keepaliveMs });
+  try {
+    const json = Buffer.from(await collectBody(context, opened)).toString();
+    // JSON has line feeds between its tokens only; in an event they would be lines of their own.
+    await events.write(Buffer.from(`data: ${json.trim().replaceAll(/[\r\n]+/g, ' ')}\n\n`));
+    events.end('data: [DONE]\n\n');
+  } catch (error) {
+    events.fail(error);
+  }
+}
+
+/** Throws the stream's error; `upstream_protocol` when it has no text at all. */
+async function collectBody(context: GatewayContext, opened: OpenedStream): Promise<Uint8Array> {
   const delivered = new DeliveryCount(context, opened.streamId);
   const parts: Uint8Array[] = [];
   for await (const entries of readStream(opened)) {
@@ -50,10 +79,5 @@ export async function replyChatCompletion(
   }
   const body = concatenate(parts);
   if (body.length === 0) throw new VoiceError('upstream_protocol');
-  startResponse(response, {
-    'content-type': 'application/json',
-    'content-length': String(body.length),
-  });
-  await response.connection.write(body);
-  response.connection.end();
+  return body;
 }

@@ -5,20 +5,23 @@ import { createStreamId } from '@antiphon/shared/streams/stream-key';
 import type { StreamOpening } from '@antiphon/shared/streams/stream-log';
 import type { StreamEntry } from '@antiphon/shared/streams/stream-event';
 import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
-import type { GatewayContext } from '../gateway-context.ts';
+import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { type ClientConnection, ClientLeft } from './client-connection.ts';
 import { type StreamRoute, WatchedStream, mainStage } from './watched-stream.ts';
 
-/** What `openStream` itself knows of a stream's opening. */
+/** What `openLog` itself knows of a stream's opening. */
 type FilledIn = 'tenantId' | 'gatewayId' | 'queueName' | 'maxLogBytes' | 'ttlMs' | 'logTtlMs';
 
-export interface OpenStreamOptions {
+export interface OpenLogOptions {
   tenantId: string;
-  connection: ClientConnection;
   deadlines: Deadlines;
   /** Where its jobs wait. */
   route: StreamRoute;
   opening: Omit<StreamOpening, FilledIn>;
+}
+
+export interface OpenStreamOptions extends OpenLogOptions {
+  connection: ClientConnection;
   /** Puts the stream's jobs into queues. The reader hears them already. */
   enqueue: (streamId: string) => Promise<void>;
 }
@@ -28,7 +31,9 @@ export interface OpenedStream {
   streamId: string;
   reader: StreamReader;
   watched: WatchedStream;
-  /** Ends the reader and the watch; stops the stream when its end was not seen. */
+  /** Its client reads beside the stream's keeper: `first` while it is made, `again` later or elsewhere. */
+  follower?: 'first' | 'again';
+  /** Ends the reader and the watch; stops the stream when its end was not seen, unless it is kept. */
   close(): Promise<void>;
 }
 
@@ -47,32 +52,43 @@ const TRANSCRIPT_LOG_BYTES = 16_777_216;
 /** A subscriber connection that is away would make a request wait for it. */
 const SUBSCRIBE_TIMEOUT_MS = 2000;
 
-/**
- * Subscribes, opens the stream, enqueues: in this order, since the head of 16 of 300 streams was
- * lost the other way round. When the client leaves, the stream is stopped, and with it every
- * engine call. Throws `queue_unavailable`.
- */
-export async function openStream(
-  context: GatewayContext,
-  { tenantId, connection, deadlines, route, opening, enqueue }: OpenStreamOptions,
-): Promise<OpenedStream> {
-  const { log, subscriber, tenantStreams, watch, config, gatewayId } = context;
-  const streamId = createStreamId();
-  const ttlMs = Math.min(deadlines.totalMs, LONGEST_TTL_MS) + config.LOG_TTL_MS + TTL_SLACK_MS;
+/** Life of an open stream's keys, ms. */
+export const openTtlMs = ({ config }: StreamContext, { totalMs }: Deadlines): number =>
+  Math.min(totalMs, LONGEST_TTL_MS) + config.LOG_TTL_MS + TTL_SLACK_MS;
+
+/** Subscribes to a new stream and opens its log. Throws `queue_unavailable`, `storage_full`. */
+export async function openLog(
+  context: StreamContext,
+  streamId: string,
+  { tenantId, deadlines, route, opening }: OpenLogOptions,
+): Promise<StreamReader> {
+  const { log, tenantStreams, config, gatewayId } = context;
+  const ttlMs = openTtlMs(context, deadlines);
   const { LOG_TTL_MS: logTtlMs } = config;
   const maxLogBytes =
     opening.kind === 'transcription'
       ? Math.max(config.MAX_LOG_BYTES, TRANSCRIPT_LOG_BYTES)
       : config.MAX_LOG_BYTES;
   const queueName = route.queues[mainStage(route)] ?? '';
-  const subscribing = subscriber.subscribe(streamId);
-  const [reader] = await Promise.all([
-    settledWithin(SUBSCRIBE_TIMEOUT_MS, subscribing),
+  return subscribeWhile(context, streamId, [
     log.open(
       { ...opening, tenantId, gatewayId, queueName, maxLogBytes, ttlMs, logTtlMs },
       streamId,
     ),
     tenantStreams.add(tenantId, streamId),
+  ]);
+}
+
+/** A reader of the stream, when that has been done as well. Throws as `openLog` does. */
+export async function subscribeWhile(
+  { subscriber }: StreamContext,
+  streamId: string,
+  done: Promise<unknown>[],
+): Promise<StreamReader> {
+  const subscribing = subscriber.subscribe(streamId);
+  const [reader] = await Promise.all([
+    settledWithin(SUBSCRIBE_TIMEOUT_MS, subscribing),
+    ...done,
   ]).catch((cause: unknown) => {
     subscribing.then(
       (late) => late.close(), // a reader that nobody closes stays for ever
@@ -81,6 +97,22 @@ export async function openStream(
     const code = isStorageFull(cause) ? 'storage_full' : 'queue_unavailable';
     throw new VoiceError(code, { cause, retryAfterSeconds: 1 });
   });
+  return reader;
+}
+
+/**
+ * Subscribes, opens the stream, enqueues: in this order, since the head of 16 of 300 streams was
+ * lost the other way round. When the client leaves, the stream is stopped, and with it every
+ * engine call. Throws `queue_unavailable`.
+ */
+export async function openStream(
+  context: GatewayContext,
+  { connection, enqueue, ...options }: OpenStreamOptions,
+): Promise<OpenedStream> {
+  const { tenantStreams, watch } = context;
+  const { tenantId, deadlines, route } = options;
+  const streamId = createStreamId();
+  const reader = await openLog(context, streamId, options);
   const watched = new WatchedStream(reader, deadlines, route);
   watch.add(watched);
   reader.onStop = () => connection.stop(new VoiceError('stream_cancelled'));
@@ -143,7 +175,7 @@ const isFailure = ({ event, terminal }: StreamEntry): boolean =>
 
 /** Tells the log what was delivered, seldom: an answer of ordinary length never does. */
 export class DeliveryCount {
-  readonly #context: GatewayContext;
+  readonly #context: StreamContext;
   readonly #streamId: string;
   /** With a small log the producer would wait for a count that is never told. */
   readonly #tellBytes: number;
@@ -154,7 +186,7 @@ export class DeliveryCount {
   #toldSamples = 0;
   #failedAtMs = -Infinity;
 
-  constructor(context: GatewayContext, streamId: string) {
+  constructor(context: StreamContext, streamId: string) {
     this.#context = context;
     this.#streamId = streamId;
     const room = context.config.MAX_LOG_BYTES - LARGEST_ENTRIES_BYTES;

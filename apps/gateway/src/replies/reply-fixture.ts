@@ -16,13 +16,14 @@ import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { parseConfig } from '../config.ts';
-import type { GatewayContext } from '../gateway-context.ts';
+import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { GatewayMetrics } from '../metrics/gateway-metrics.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
 import { KeyRing } from '../tenants/key-ring.ts';
 import { ClientConnection, ClientLeft } from './client-connection.ts';
 import { type OpenStreamOptions, type OpenedStream, openStream } from './open-stream.ts';
 import type { ResponseOptions } from './stream-response.ts';
+import { startKeepers } from './stream-keepers.ts';
 import { StreamWatch } from './stream-watch.ts';
 
 /** How one request of a test is answered. */
@@ -65,7 +66,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
   const transcripts = new TranscriptStore(redis);
   const spokenAnswers = new SpokenAnswerStore(redis);
   const player = await none.createFrom({}, { concurrency: 1, warn: onError });
-  const context: GatewayContext = {
+  const base: StreamContext = {
     ...{
       gatewayId: 'g1',
       config,
@@ -85,7 +86,9 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
     redisReady: () => redis.status === 'ready',
     accepting: () => true,
   };
+  const context = startKeepers(base, redis);
   const close = async () => {
+    await context.keepers.close();
     directory.close();
     watch.close();
     subscriber.close();

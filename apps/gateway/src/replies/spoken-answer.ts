@@ -25,6 +25,8 @@ export interface SpokenAnswerOptions {
   timer: StreamTimer;
   /** Length of the recordings that were heard in earlier turns. */
   heardSeconds: number;
+  /** When the answer was asked for: Unix seconds. */
+  createdSeconds: number;
 }
 
 /** The parts of one spoken answer, and what is known of it afterwards. */
@@ -68,7 +70,8 @@ export class SpokenAnswer {
       if (rest.length > 0) yield { type: 'sound', bytes: rest, samples };
     } finally {
       // An answer that was stopped has an id as well: what was said of it may be asked for.
-      if (!this.#finish && this.#transcript !== '') void this.#keep(this.#transcript);
+      const isOver = this.#opened.follower === undefined || this.#opened.watched.ended;
+      if (isOver && !this.#finish && this.#transcript !== '') void this.#keep(this.#transcript);
     }
   }
 
@@ -89,10 +92,14 @@ export class SpokenAnswer {
     return spokenUsage(this.#finish?.usage, { heardSeconds, spokenSamples });
   }
 
-  /** Until when later turns may name the answer by its id: Unix seconds. */
+  /**
+   * Until when later turns may name the answer by its id, at least: Unix seconds. By the time of
+   * the request, so that whoever reads the answer again reads the same.
+   */
   async keepUntil(): Promise<number> {
     await this.#keep(this.#finish?.answer ?? this.#transcript);
-    return Math.floor((Date.now() + this.#context.config.AUDIO_ID_TTL_MS) / 1000);
+    const { AUDIO_ID_TTL_MS: ttlMs } = this.#context.config;
+    return this.#options.createdSeconds + Math.floor(ttlMs / 1000);
   }
 
   #take(event: StreamEvent): SpokenPart | undefined {

@@ -132,6 +132,7 @@ async function ask(
   options: AskOptions = {},
 ): Promise<Response> {
   const { stream = true, includeUsage = false, format = 'pcm', heardSeconds = 0, on } = options;
+  const createdSeconds = Math.floor(Date.now() / 1000);
   const { plan, baseUrl, context } = on ?? fixture;
   plan({
     route: { queues: { llm: 'llm-test', tts: 'tts-test' }, firstStage: 'llm' },
@@ -148,7 +149,13 @@ async function ask(
     produce: (streamId) => work(new Workers(context.log, streamId)),
     reply: async (own, opened, response) => {
       const encoder = options.encoder ?? (await createAudioEncoder(format));
-      const spoken = { tenantId: 'default', model: 'm', includeUsage, heardSeconds };
+      const spoken = {
+        tenantId: 'default',
+        model: 'm',
+        includeUsage,
+        heardSeconds,
+        createdSeconds,
+      };
       await (stream ? replySpokenChatStream : replySpokenChat)(own, opened, response, {
         ...{ ...spoken, encoder, format },
       });

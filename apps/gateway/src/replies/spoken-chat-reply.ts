@@ -20,9 +20,9 @@ export interface SpokenChatOptions {
   includeUsage: boolean;
   /** Length of recordings in the request that were heard in earlier turns. */
   heardSeconds: number;
+  /** When the answer was asked for: Unix seconds. */
+  createdSeconds: number;
 }
-
-const nowSeconds = (): number => Math.floor(Date.now() / 1000);
 
 /** OpenAI has no place for it: a field of ours in the chunk, so that no phrase is left out in silence. */
 const phraseError = ({ phraseIndex, error }: Extract<SpokenPart, { type: 'phrase-error' }>) => ({
@@ -43,7 +43,7 @@ export async function replySpokenChatStream(
   const timer = new StreamTimer(context, opened, response.receivedAtMs);
   const answer = new SpokenAnswer(context, opened, { ...options, timer });
   const { streamId } = opened;
-  const frames = new ChunkFrames({ ...options, streamId, createdSeconds: nowSeconds() });
+  const frames = new ChunkFrames({ ...options, streamId });
   const writer = new SpokenFrameWriter(frames, answer.audioId);
   try {
     for await (const part of answer.parts()) {
@@ -144,7 +144,7 @@ export async function replySpokenChat(
   const body = JSON.stringify({
     id: `chatcmpl-${opened.streamId}`,
     object: 'chat.completion',
-    created: nowSeconds(),
+    created: options.createdSeconds,
     model: options.model,
     choices: [choice],
     usage: answer.usage,

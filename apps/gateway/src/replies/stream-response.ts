@@ -2,6 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { Logger } from '@antiphon/shared/runtime/logger';
 import { type ClientConnection, ClientLeft } from './client-connection.ts';
+import { EventIds } from './event-ids.ts';
 
 /** Between frames only: a comment, the one thing besides data that both official SDKs bear. */
 const KEEPALIVE = Buffer.from(': keepalive\n');
@@ -14,6 +15,10 @@ export interface ResponseOptions {
   logger: Logger;
   /** When the request came in; `performance.now()`. */
   receivedAtMs: number;
+  /** The stream is read again: its times are not this request's. */
+  again?: boolean;
+  /** Events get `id` lines, and those up to this number are left out. */
+  afterEvent?: number;
 }
 
 const streamHeaders = ({ requestId, streamId }: ResponseOptions): OutgoingHttpHeaders => ({
@@ -26,7 +31,12 @@ const streamHeaders = ({ requestId, streamId }: ResponseOptions): OutgoingHttpHe
 
 /** Starts a 200 with the headers every stream has. */
 export function startResponse(options: ResponseOptions, headers: OutgoingHttpHeaders): void {
-  options.connection.start(200, { ...streamHeaders(options), ...headers });
+  const { 'server-timing': timing, ...rest } = headers;
+  options.connection.start(200, {
+    ...streamHeaders(options),
+    ...rest,
+    ...(timing === undefined || options.again ? {} : { 'server-timing': timing }),
+  });
 }
 
 export interface EventStreamOptions extends ResponseOptions {
@@ -47,9 +57,11 @@ export class EventStreamResponse {
   #betweenFrames = true;
   /** Of a frame whose write was broken off. */
   #restOfFrame: Uint8Array | undefined;
+  readonly #ids: EventIds | undefined;
 
   constructor(options: EventStreamOptions) {
     this.#options = options;
+    if (options.afterEvent !== undefined) this.#ids = new EventIds(options.afterEvent);
     this.#holdTimer = setTimeout(() => this.start(), options.statusHoldMs);
     if (options.keepaliveMs > 0) {
       const period = Math.max(10, options.keepaliveMs / 4);
@@ -66,8 +78,10 @@ export class EventStreamResponse {
   }
 
   /** Whole frames, or pieces of one in order. */
-  async write(frames: Uint8Array): Promise<void> {
+  async write(given: Uint8Array): Promise<void> {
     this.start();
+    const frames = this.#ids?.mark(given) ?? given;
+    if (frames.byteLength === 0) return;
     const wasBetween = this.#betweenFrames;
     this.#betweenFrames = false; // a write may wait in the middle of a frame
     const { connection } = this.#options;
@@ -86,7 +100,8 @@ export class EventStreamResponse {
   end(frames?: string): void {
     this.close();
     this.start();
-    this.#options.connection.end(frames === undefined ? undefined : Buffer.from(frames));
+    const bytes = frames === undefined ? undefined : Buffer.from(frames);
+    this.#options.connection.end(bytes && (this.#ids?.mark(bytes) ?? bytes));
   }
 
   /** Before headers: rethrows, for the error its own status. After: one error frame, no `[DONE]`. */

@@ -2,7 +2,7 @@ import { BYTES_PER_SAMPLE, SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-f
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { releasePhrases } from '@antiphon/shared/queue/phrase-release';
 import type { StreamEntry, StreamEvent } from '@antiphon/shared/streams/stream-event';
-import type { GatewayContext } from '../gateway-context.ts';
+import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { DeliveryCount, type OpenedStream, readStream } from './open-stream.ts';
 import { type OrderedChunk, PhraseOrder } from './phrase-order.ts';
 
@@ -37,26 +37,29 @@ export async function* readSound(
   phraseCount = 0,
 ): AsyncGenerator<SoundPart> {
   const order = new PhraseOrder();
-  const listener = new Listener(context, opened, phraseCount);
+  const listener = new SoundListener(context, opened, phraseCount);
   let ended = false;
   for await (const entries of readStream(opened)) {
-    const seq = entries.at(-1)?.seq ?? 0;
     // What waits for its turn stays in the log.
     const deliveredUpTo = (last: number) => Math.min(last, (order.firstWaitingSeq ?? Infinity) - 1);
+    // One by one, not a batch at a time: who reads the stream again gets the same parts in the same order.
     for (const entry of entries) {
       order.add(entry);
-      const { event } = entry;
-      if (event.type === 'audio-delta') continue;
-      if (event.type !== 'audio-end') {
+      const { event, seq } = entry;
+      if (event.type !== 'audio-delta' && event.type !== 'audio-end') {
         listener.note(event);
         yield { type: 'event', event };
       }
-      await listener.passed(entry, deliveredUpTo(entry.seq));
-    }
-    for (const chunk of order.take()) {
-      const pcm = chunk.pcm ?? (await readAgain(opened, chunk));
-      const upTo = deliveredUpTo(seq);
-      yield { type: 'pcm', pcm, cache: chunk.cache, delivered: listener.expect(chunk, pcm, upTo) };
+      if (event.type !== 'audio-delta') await listener.passed(entry, deliveredUpTo(seq));
+      for (const chunk of order.take()) {
+        const pcm = chunk.pcm ?? (await readAgain(opened, chunk));
+        yield {
+          type: 'pcm',
+          pcm,
+          cache: chunk.cache,
+          delivered: listener.expect(chunk, pcm, deliveredUpTo(seq)),
+        };
+      }
     }
     if (ended || order.phrasesTaken !== listener.phrasesExpected) continue;
     ended = true;
@@ -65,14 +68,14 @@ export async function* readSound(
 }
 
 /** Who hears the sound: counts what went to him, and has the next phrases made. */
-class Listener {
-  readonly #context: GatewayContext;
+export class SoundListener {
+  readonly #context: StreamContext;
   readonly #opened: OpenedStream;
   readonly #delivered: DeliveryCount;
   #cutCount: number;
   #textEnded: boolean;
 
-  constructor(context: GatewayContext, opened: OpenedStream, phraseCount: number) {
+  constructor(context: StreamContext, opened: OpenedStream, phraseCount: number) {
     this.#context = context;
     this.#opened = opened;
     this.#delivered = new DeliveryCount(context, opened.streamId);
@@ -101,7 +104,11 @@ class Listener {
   }
 
   /** Sound is given out now; call the returned function when it was heard. */
-  expect({ sizeBytes }: OrderedChunk, pcm: Uint8Array, upTo: number): () => Promise<void> {
+  expect(
+    { sizeBytes }: Pick<OrderedChunk, 'sizeBytes'>,
+    pcm: Uint8Array,
+    upTo: number,
+  ): () => Promise<void> {
     const { watched } = this.#opened;
     const samples = pcm.byteLength / BYTES_PER_SAMPLE;
     watched.listening.begin();

@@ -85,7 +85,8 @@ export class StreamTimer {
 
   #tell(message: 'first audio' | 'gaps in playback'): void {
     const { log, logger, metrics } = this.#context;
-    const { streamId } = this.#opened;
+    const { streamId, follower } = this.#opened;
+    if (follower === 'again') return; // the first listener's are the stream's
     const timings = this.#timings(this.#sentAtMs);
     logger.info({ streamId, ...timings }, message);
     if (message === 'first audio') metrics.firstAudio(timings);

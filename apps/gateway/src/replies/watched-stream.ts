@@ -97,11 +97,22 @@ class ListeningTime {
   }
 }
 
+export interface WatchOf {
+  /**
+   * Who watches: the reply of a stream's only client, the keeper of one that goes on without its
+   * client, or the reply of one that reads a kept stream.
+   */
+  role?: 'owner' | 'keeper' | 'follower';
+  /** How long ago it was opened, where that was by another process. */
+  ageMs?: number;
+}
+
 /** One stream under watch; the reply tells it of every entry. */
 export class WatchedStream {
   readonly reader: StreamReader;
   readonly deadlines: Deadlines;
-  readonly openedAtMs = performance.now();
+  readonly role: NonNullable<WatchOf['role']>;
+  readonly openedAtMs: number;
   readonly producers = new Map<string, Producer>();
   /** By stage: what nobody has claimed yet. */
   readonly waits = new Map<Stage, Wait>();
@@ -125,9 +136,16 @@ export class WatchedStream {
   readonly #route: StreamRoute;
   #recordingsLeft: number;
 
-  constructor(reader: StreamReader, deadlines: Deadlines, route: StreamRoute) {
+  constructor(
+    reader: StreamReader,
+    deadlines: Deadlines,
+    route: StreamRoute,
+    { role = 'owner', ageMs = 0 }: WatchOf = {},
+  ) {
     this.reader = reader;
     this.deadlines = deadlines;
+    this.role = role;
+    this.openedAtMs = performance.now() - ageMs;
     this.#route = route;
     this.#recordingsLeft = route.recordingCount ?? 0;
     this.#phrasesCut = route.phraseCount ?? 0;

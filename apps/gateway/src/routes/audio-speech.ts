@@ -8,17 +8,18 @@ import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { readJsonBody } from '../openai/json-body.ts';
 import { type SpeechRequest, chooseVoice, parseSpeechRequest } from '../openai/speech-request.ts';
 import { replySpeech, replySpeechEvents } from '../replies/speech-reply.ts';
+import { leasedContext, readResume, takeBackground } from './resume-request.ts';
 import { planSpeech } from './speech-plan.ts';
 import { answerByStream, configuredDeadlines } from './stream-route.ts';
 
 const MAX_BODY_BYTES = 1_048_576;
 
 /** `POST /v1/audio/speech`: the gateway cuts the text, there is no llm job. */
-export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
-  const { config, directory, log, jobs, gatewayId } = context;
+export function audioSpeech(gateway: GatewayContext): Handler<GatewayEnv> {
+  const { config, directory, log, jobs } = gateway;
   const maxBodyBytes = Math.max(MAX_BODY_BYTES, config.MAX_INPUT_CHARACTERS * 6);
   return async (c) => {
-    const body = await readJsonBody(c, maxBodyBytes);
+    const { body, background } = takeBackground(await readJsonBody(c, maxBodyBytes));
     const request = parseSpeechRequest(body, config.MAX_INPUT_CHARACTERS);
     const { model, worker } = await directory.resolve('tts', request.model || undefined);
     const voice = chooseVoice(worker, request.voice);
@@ -27,7 +28,13 @@ export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
       maxCharacters: worker.maxPhraseCharacters,
     });
     const format = request.response_format ?? 'mp3';
+    const resume = readResume(c, background);
+    const context = leasedContext(gateway, resume);
+    const { gatewayId } = context;
     const speaker = { tenantId: c.get('tenantId'), gatewayId, model, voice };
+    const stream = request.stream_format === 'sse';
+    const inputCharacters = request.input.length;
+    const answer = { stream, format, phraseCount: phrases.length, inputCharacters };
     // Started now, so that an encoder's start-up passes while the first phrase is made.
     const encoderStarted = createAudioEncoder(format);
     encoderStarted.catch(() => undefined); // awaited below
@@ -36,6 +43,8 @@ export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
         c,
         context,
         {
+          resume,
+          answer: { type: 'speech', ...answer },
           route: {
             queues: { tts: worker.queueName },
             firstStage: 'tts',
@@ -55,10 +64,8 @@ export function audioSpeech(context: GatewayContext): Handler<GatewayEnv> {
         },
         async (opened, response) => {
           const encoder = await encoderStarted;
-          const inputCharacters = request.input.length;
-          const options = { encoder, phraseCount: phrases.length, inputCharacters };
-          const reply = request.stream_format === 'sse' ? replySpeechEvents : replySpeech;
-          await reply(context, opened, response, options);
+          const reply = stream ? replySpeechEvents : replySpeech;
+          await reply(context, opened, response, { ...answer, encoder });
         },
       );
     } finally {

@@ -6,27 +6,36 @@ import { readJsonUpload } from '../openai/json-upload.ts';
 import { type TranscriptionForm, parseTranscriptionForm } from '../openai/transcription-form.ts';
 import { type Upload, readUpload } from '../openai/upload.ts';
 import { replyTranscription, replyTranscriptionEvents } from '../replies/transcription-reply.ts';
+import { type Resume, leasedContext, readResume } from './resume-request.ts';
 import { answerByStream } from './stream-route.ts';
 
 /** `POST /v1/audio/transcriptions` and, into English, `/v1/audio/translations`. */
 export function audioTranscriptions(
-  context: GatewayContext,
+  gateway: GatewayContext,
   operation: 'transcribe' | 'translate',
 ): Handler<GatewayEnv> {
-  const { config, directory, jobs, blobs, gatewayId } = context;
+  const { config, directory, jobs, blobs } = gateway;
   return async (c) => {
     const isJson = isJsonType(c.req.header('content-type') ?? '');
     const upload = isJson
       ? await readJsonUpload(c, blobs, config.MAX_UPLOAD_BYTES)
       : await readUpload(c.env.incoming, blobs, config.MAX_UPLOAD_BYTES);
+    const release = () => blobs.delete(upload.blobId);
+    let resume: Resume | undefined;
     try {
+      resume = readResume(c);
+      const context = leasedContext(gateway, resume);
+      const { gatewayId } = context;
       const form = parseTranscriptionForm(upload.fields);
       const { model, worker } = await directory.resolve('stt', form.model);
       const queueMs = config.QUEUE_TIMEOUT_MS;
+      const { stream, response_format: format, timestamp_granularities: granularities } = form;
+      const answer = { stream, format, granularities, operation };
       return await answerByStream(
         c,
         context,
         {
+          ...{ resume, release, answer: { type: 'transcription', ...answer } },
           route: { queues: { stt: worker.queueName }, firstStage: 'stt' },
           deadlines: { ...JOB_CATALOG.transcription.deadlines, queueMs },
           opening: { kind: 'transcription', model },
@@ -48,16 +57,12 @@ export function audioTranscriptions(
           },
         },
         (opened, response) =>
-          form.stream
+          stream
             ? replyTranscriptionEvents(context, opened, response)
-            : replyTranscription(opened, response, {
-                format: form.response_format,
-                granularities: form.timestamp_granularities,
-                operation,
-              }),
+            : replyTranscription(opened, response, answer),
       );
     } finally {
-      await blobs.delete(upload.blobId);
+      if (!resume?.isKept) await release();
     }
   };
 }

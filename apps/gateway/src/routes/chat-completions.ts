@@ -8,18 +8,23 @@ import { replyChatCompletion, replyChatStream } from '../replies/chat-reply.ts';
 import { replySpokenChat, replySpokenChatStream } from '../replies/spoken-chat-reply.ts';
 import { type ChatStreamRequest, answerChatByStream } from './chat-stream.ts';
 import { chooseChatVoice } from './chat-voice.ts';
+import { leasedContext, readResume, takeBackground } from './resume-request.ts';
 
 /** `POST /v1/chat/completions`. */
-export function chatCompletions(context: GatewayContext): Handler<GatewayEnv> {
-  const { config, directory } = context;
+export function chatCompletions(gateway: GatewayContext): Handler<GatewayEnv> {
+  const { config, directory } = gateway;
   return async (c) => {
-    const request = parseChatRequest(await readJsonBody(c, config.MAX_UPLOAD_BYTES));
+    const { body, background } = takeBackground(await readJsonBody(c, config.MAX_UPLOAD_BYTES));
+    const request = parseChatRequest(body);
+    const resume = readResume(c, background);
+    const context = leasedContext(gateway, resume);
     const { stream, audio, messages } = request;
     const route = await directory.resolve('llm', request.model);
-    const chat = { request, messages, route, stream };
+    const chat = { request, messages, route, stream, resume };
     if (audio) return answerSpoken(c, context, chat, audio);
+    const answer = () => ({ type: 'chat' as const, stream });
     const reply = stream ? replyChatStream : replyChatCompletion;
-    return answerChatByStream(c, context, chat, ({ opened, response }) =>
+    return answerChatByStream(c, context, { ...chat, answer }, ({ opened, response }) =>
       reply(context, opened, response),
     );
   };
@@ -40,16 +45,21 @@ async function answerSpoken(
   // Started now, so that an encoder's start-up passes while the model thinks.
   const encoderStarted = createAudioEncoder(format);
   encoderStarted.catch(() => undefined); // awaited below
-  const reply = chat.stream ? replySpokenChatStream : replySpokenChat;
+  const createdSeconds = Math.floor(Date.now() / 1000);
+  const { stream } = chat;
+  const answerOf = (heardSeconds: number) => {
+    const asked = { stream, model, format, includeUsage, createdSeconds, heardSeconds };
+    return { type: 'spoken-chat' as const, ...asked };
+  };
+  const reply = stream ? replySpokenChatStream : replySpokenChat;
   try {
     return await answerChatByStream(
       c,
       context,
-      { ...chat, stream: true, voice },
+      { ...chat, stream: true, voice, answer: answerOf },
       async ({ opened, response, heardSeconds }) => {
         const encoder = await encoderStarted;
-        const options = { tenantId, model, encoder, format, includeUsage, heardSeconds };
-        await reply(context, opened, response, options);
+        await reply(context, opened, response, { tenantId, encoder, ...answerOf(heardSeconds) });
       },
     );
   } finally {

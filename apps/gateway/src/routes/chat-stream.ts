@@ -7,9 +7,11 @@ import type { Route } from '../models/worker-directory.ts';
 import { resolveAudioAnswers } from '../openai/audio-answers.ts';
 import { extractAudioParts, replaceAudioParts } from '../openai/audio-parts.ts';
 import type { ChatMessage, ParsedChatRequest } from '../openai/chat-request.ts';
+import type { Answer } from '../replies/answer.ts';
 import type { OpenedStream } from '../replies/open-stream.ts';
 import type { ResponseOptions } from '../replies/stream-response.ts';
 import { type ChatRecordings, storeChatRecordings } from './chat-recordings.ts';
+import type { Resume } from './resume-request.ts';
 import type { SpeechOpening } from './speech-plan.ts';
 import { type StreamRequest, answerByStream, configuredDeadlines } from './stream-route.ts';
 
@@ -30,6 +32,9 @@ export interface ChatStreamRequest {
   voice?: ChatVoice | undefined;
   /** The sound is played here. */
   playback?: boolean;
+  /** Its client may come back, for this answer. `heardSeconds`: see `ChatReplyContext`. */
+  resume?: Resume | undefined;
+  answer?: (heardSeconds: number) => Answer;
 }
 
 /** What a reply is told besides its stream. */
@@ -53,6 +58,10 @@ export async function answerChatByStream(
   const tenantId = c.get('tenantId');
   const { messages, recordings } = await prepareMessages(context, chat, tenantId);
   let blobId: string | undefined;
+  const release = async () => {
+    if (blobId !== undefined) await context.blobs.delete(blobId);
+    await recordings?.delete();
+  };
   try {
     const requestJson = chat.request.forwardAs(chat.route.model, messages);
     if (Buffer.byteLength(requestJson) > MAX_JOB_BYTES) {
@@ -68,6 +77,7 @@ export async function answerChatByStream(
       context,
       {
         ...openingOf(chat, recordings),
+        ...(chat.answer ? { resume: chat.resume, answer: chat.answer(heardSeconds), release } : {}),
         deadlines: { ...deadlines, ...first },
         enqueue: (streamId) => {
           const identity = { streamId, tenantId, gatewayId: context.gatewayId };
@@ -78,8 +88,7 @@ export async function answerChatByStream(
       (opened, response) => reply({ opened, response, heardSeconds }),
     );
   } finally {
-    if (blobId !== undefined) await context.blobs.delete(blobId);
-    await recordings?.delete();
+    if (!chat.resume?.isKept) await release();
   }
 }
 

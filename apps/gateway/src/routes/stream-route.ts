@@ -1,11 +1,15 @@
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { Deadlines } from '@antiphon/shared/jobs/job-catalog';
 import { addToLogContext } from '@antiphon/shared/runtime/log-context';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import type { Context } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
+import type { Answer } from '../replies/answer.ts';
 import { ClientConnection, ClientLeft } from '../replies/client-connection.ts';
+import { followStream } from '../replies/follow-stream.ts';
 import { type OpenStreamOptions, type OpenedStream, openStream } from '../replies/open-stream.ts';
 import type { ResponseOptions } from '../replies/stream-response.ts';
+import type { Resume } from './resume-request.ts';
 
 /** The deadlines by configuration; `Infinity` where a kind of job has none. */
 export function configuredDeadlines({ config }: GatewayContext): Deadlines {
@@ -17,7 +21,14 @@ export function configuredDeadlines({ config }: GatewayContext): Deadlines {
   };
 }
 
-export type StreamRequest = Omit<OpenStreamOptions, 'tenantId' | 'connection'>;
+export interface StreamRequest extends Omit<OpenStreamOptions, 'tenantId' | 'connection'> {
+  /** Its client may come back. */
+  resume?: Resume | undefined;
+  /** What is answered, for whoever reads it again; needed with `resume`. */
+  answer?: Answer;
+  /** Frees what its jobs read, when the stream is over. */
+  release?: () => Promise<void>;
+}
 
 /** Opens a stream, has it answered, and closes it: what all three endpoints do alike. */
 export async function answerByStream(
@@ -26,17 +37,34 @@ export async function answerByStream(
   request: StreamRequest,
   reply: (opened: OpenedStream, response: ResponseOptions) => Promise<void>,
 ): Promise<Response> {
-  const { logger, config } = context;
   const connection = new ClientConnection(c.env.outgoing, {
-    writeStallMs: config.WRITE_STALL_TIMEOUT_MS,
+    writeStallMs: context.config.WRITE_STALL_TIMEOUT_MS,
   });
-  const tenantId = c.get('tenantId');
-  const opened = await openStream(context, { ...request, tenantId, connection });
+  const opened = await (request.resume
+    ? openKept(context, connection, { ...request, tenantId: c.get('tenantId') })
+    : openStream(context, { ...request, tenantId: c.get('tenantId'), connection }));
+  return answerOpened(c, { context, opened, connection }, (response) => reply(opened, response));
+}
+
+export interface OpenedAnswer {
+  context: GatewayContext;
+  opened: OpenedStream;
+  connection: ClientConnection;
+}
+
+/** Has an open stream answered, and closes it. */
+export async function answerOpened(
+  c: Context<GatewayEnv>,
+  { context, opened, connection }: OpenedAnswer,
+  reply: (response: ResponseOptions) => Promise<void>,
+): Promise<Response> {
+  const { logger } = context;
   try {
-    const { streamId } = opened;
+    const { streamId, follower } = opened;
     addToLogContext({ streamId });
     const received = { requestId: c.get('requestId'), receivedAtMs: c.get('receivedAtMs') };
-    await reply(opened, { connection, ...received, streamId, logger });
+    const again = follower === 'again';
+    await reply({ connection, ...received, streamId, logger, again });
   } catch (error) {
     if (!(error instanceof ClientLeft) && !connection.left.aborted) {
       c.header('x-stream-id', opened.streamId);
@@ -46,4 +74,20 @@ export async function answerByStream(
     await opened.close();
   }
   return RESPONSE_ALREADY_SENT;
+}
+
+/** Its keeper reads beside its client, and goes on when that leaves. */
+async function openKept(
+  context: GatewayContext,
+  connection: ClientConnection,
+  { resume, answer, route, deadlines, ...request }: StreamRequest & { tenantId: string },
+): Promise<OpenedStream> {
+  if (!resume || !answer) throw new VoiceError('internal_error', { cause: 'nothing to keep' });
+  const { streamId, background } = resume;
+  const { tenantId, opening, enqueue, release = async () => undefined } = request;
+  const recordingCount = route.recordingCount ?? 0;
+  const kept = { answer, route: { ...route, recordingCount }, deadlines, background };
+  resume.isKept = true;
+  await context.keepers.open(streamId, { tenantId, opening, kept, enqueue, release });
+  return followStream(context, streamId, { connection, kept, follower: 'first' });
 }

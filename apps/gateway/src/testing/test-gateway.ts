@@ -14,12 +14,13 @@ import type { ScriptedRedis } from '@antiphon/shared/streams/stream-scripts';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { createApp } from '../app.ts';
 import { type GatewayConfig, parseConfig } from '../config.ts';
-import type { GatewayContext } from '../gateway-context.ts';
+import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { GatewayLease } from '../gateway-lease.ts';
 import { type ListeningServer, listen } from '../http-server.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
 import { openStores } from '../open-stores.ts';
 import { openWatch } from '../open-watch.ts';
+import { startKeepers } from '../replies/stream-keepers.ts';
 import { KeyRing } from '../tenants/key-ring.ts';
 
 export interface TestGateway {
@@ -114,7 +115,7 @@ async function openContext(config: GatewayConfig, given: Given) {
   await subscribeControl(subscriberRedis, ({ type }) => {
     if (type === 'worker-change') void directory.refresh();
   });
-  const context: GatewayContext = {
+  const base: StreamContext = {
     ...{
       gatewayId,
       config,
@@ -132,7 +133,9 @@ async function openContext(config: GatewayConfig, given: Given) {
     ...given,
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
   };
+  const context = startKeepers(base, streamRedis);
   const close = async () => {
+    await context.keepers.close();
     keys.close();
     directory.close();
     watch.close();

@@ -167,6 +167,20 @@ export const ERROR_CATALOG = {
     retryable: false,
     message: 'No such stream.',
   },
+  stream_not_resumable: {
+    status: 400,
+    type: INVALID,
+    retryable: false,
+    message:
+      'This stream was not opened to be read again. Send the header x-stream-resume: 1, an Idempotency-Key, or "background": true with the request that opens it.',
+  },
+  idempotency_key_reused: {
+    status: 409,
+    type: INVALID,
+    retryable: false,
+    message:
+      'This Idempotency-Key was used with another request. Use a new key for every new request.',
+  },
   method_not_supported: {
     status: 405,
     type: INVALID,
@@ -186,6 +200,13 @@ export const ERROR_CATALOG = {
     retryable: false,
     apiCode: null,
     message: 'Maximum content size limit exceeded.',
+  },
+  stream_too_large: {
+    status: 413,
+    type: INVALID,
+    retryable: false,
+    message:
+      'The answer grew larger than one that can be resumed may. Send the request without asking to resume.',
   },
   unsupported_content_type: {
     status: 415,

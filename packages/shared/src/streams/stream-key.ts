@@ -5,6 +5,15 @@ export const stateKey = (streamId: string): string => `antiphon:{${streamId}}:st
 export const logKey = (streamId: string): string => `antiphon:{${streamId}}:log`;
 export const streamChannel = (streamId: string): string => `antiphon:{${streamId}}`;
 
+/** There while somebody reads a stream that may be resumed, and for `RESUME_GRACE_MS` after that. */
+export const presenceKey = (streamId: string): string => `antiphon:{${streamId}}:presence`;
+/** Sorted set: streams that go on without their client, by when their keeper was last seen (ms, Redis' clock). */
+export const KEPT_STREAMS_KEY = 'antiphon:kept';
+
+/** `hash`: of what the client sent as `Idempotency-Key`. */
+export const idempotencyKey = (tenantId: string, hash: string): string =>
+  `antiphon:idempotency:${tenantId}:${hash}`;
+
 /** Ids of a tenant's open streams. */
 export const tenantStreamsKey = (tenantId: string): string => `antiphon:tenant:${tenantId}:streams`;
 

@@ -26,6 +26,8 @@ export interface StreamOpening {
   logTtlMs: number;
   /** Keeps delivered entries for another reader. */
   resumable?: boolean;
+  /** How it is watched and answered again, on any gateway; JSON. */
+  kept?: string;
   /** Audio: number of phrases, where it is known from the start. */
   phraseCount?: number;
   /** Audio: what all speech jobs of the stream have in common, as JSON. */

@@ -18,6 +18,9 @@ interface StreamScripts {
   antiphonDrop(state: string, log: string, ...values: Argument[]): Promise<[number, string]>;
   antiphonAnnotate(state: string, ...values: Argument[]): Promise<number>;
   antiphonTrack(streams: string, ...values: Argument[]): Promise<number>;
+  antiphonKeep(kept: string, ...streamIds: Argument[]): Promise<number>;
+  antiphonAdopt(kept: string, ...values: Argument[]): Promise<string[]>;
+  antiphonFree(key: string, value: string): Promise<number>;
   antiphonAcknowledge(state: string, log: string, ...values: Argument[]): Promise<string>;
 }
 
@@ -32,6 +35,9 @@ const KEY_COUNTS = {
   annotate: 1,
   track: 1,
   acknowledge: 2,
+  keep: 1,
+  adopt: 1,
+  free: 1,
 };
 
 export type ScriptedRedis = Redis & StreamScripts;

@@ -15,7 +15,8 @@ const SILENCE_MS = 1000;
 export class StreamSubscriber {
   readonly #redis: Redis;
   readonly #log: StreamLog;
-  readonly #readers = new Map<string, StreamReader>();
+  /** By channel: several clients may read one stream here. */
+  readonly #readers = new Map<string, Set<StreamReader>>();
   readonly #timer: NodeJS.Timeout;
   readonly #stopPings: () => void;
 
@@ -23,10 +24,13 @@ export class StreamSubscriber {
     this.#redis = redis;
     this.#log = log;
     redis.on('messageBuffer', (channel: Buffer, message: Buffer) => {
-      this.#readers.get(channel.toString('latin1'))?.receive(parseMessage(message));
+      const readers = this.#readers.get(channel.toString('latin1'));
+      if (!readers) return;
+      const parsed = parseMessage(message);
+      for (const reader of readers) reader.receive(parsed);
     });
     redis.on('ready', () => {
-      for (const reader of this.#readers.values()) reader.catchUp();
+      for (const reader of this.#all()) reader.catchUp();
     });
     this.#timer = setInterval(() => this.#checkSilence(), SILENCE_MS);
     this.#timer.unref();
@@ -36,22 +40,30 @@ export class StreamSubscriber {
   /** Subscribes; resolves when Redis has confirmed it. From then on nothing is missed. */
   async subscribe(streamId: string): Promise<StreamReader> {
     const channel = streamChannel(streamId);
-    const reader = new StreamReader(streamId, this.#log, () => {
-      this.#readers.delete(channel);
-      this.#redis.unsubscribe(channel).catch(() => undefined); // the connection is gone, and so is the subscription
+    const readers = this.#readers.get(channel) ?? new Set();
+    const drop = () => {
+      if (!readers.delete(reader) || readers.size > 0) return false;
+      return this.#readers.delete(channel);
+    };
+    const reader: StreamReader = new StreamReader(streamId, this.#log, () => {
+      if (drop()) this.#redis.unsubscribe(channel).catch(() => undefined); // the connection is gone, and so is the subscription
     });
-    this.#readers.set(channel, reader);
+    this.#readers.set(channel, readers.add(reader));
     try {
       await this.#redis.subscribe(channel);
     } catch (error) {
-      this.#readers.delete(channel);
+      drop();
       throw error;
     }
     return reader;
   }
 
   get readerCount(): number {
-    return this.#readers.size;
+    return [...this.#all()].length;
+  }
+
+  *#all(): Generator<StreamReader> {
+    for (const readers of this.#readers.values()) yield* readers;
   }
 
   close(): void {
@@ -61,7 +73,7 @@ export class StreamSubscriber {
 
   #checkSilence(): void {
     const now = performance.now();
-    for (const reader of this.#readers.values()) {
+    for (const reader of this.#all()) {
       if (now - reader.lookedAtMs >= SILENCE_MS) reader.catchUp();
     }
   }

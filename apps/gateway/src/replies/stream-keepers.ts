@@ -1,0 +1,194 @@
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { throwStoreFault } from '@antiphon/shared/storage/store-fault';
+import { KeptStreams } from '@antiphon/shared/streams/kept-streams';
+import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
+import type { Redis } from 'ioredis';
+import type { GatewayContext, StreamContext } from '../gateway-context.ts';
+import { type Kept, KeptStream, type KeptStreamOptions, keptSchema } from './kept-stream.ts';
+import { type OpenLogOptions, openLog, subscribeWhile } from './open-stream.ts';
+
+/** Below the lease of 8 s, several times. */
+const RENEW_MS = 2000;
+const MOST_TICK_MS = 1000;
+
+export interface KeepOptions extends Omit<OpenLogOptions, 'deadlines' | 'route'> {
+  kept: Kept;
+  enqueue: (streamId: string) => Promise<void>;
+  /** Frees what its jobs read, when it is over. */
+  release: () => Promise<void>;
+}
+
+/** The context with its keepers at work; whoever closes it closes them. */
+export function startKeepers(context: StreamContext, streamRedis: Redis): GatewayContext {
+  const keepers = new StreamKeepers(context, new KeptStreams(streamRedis));
+  keepers.start();
+  return { ...context, keepers };
+}
+
+/**
+ * The streams that this gateway keeps, and their clients here. It adopts those whose gateway died;
+ * what it keeps when it stops, another one adopts.
+ */
+export class StreamKeepers {
+  readonly #context: StreamContext;
+  readonly #leases: KeptStreams;
+  readonly #kept = new Map<string, KeptStream>();
+  /** Readers of clients of this gateway, by stream; kept here or elsewhere. */
+  readonly #followers = new Map<string, Set<StreamReader>>();
+  readonly #graceMs: number;
+  #timer: NodeJS.Timeout | undefined;
+  #renewedAtMs = -Infinity;
+  #ticking = false;
+
+  constructor(context: StreamContext, leases: KeptStreams) {
+    this.#context = context;
+    this.#leases = leases;
+    this.#graceMs = context.config.RESUME_GRACE_MS;
+  }
+
+  start(): void {
+    const periodMs = Math.min(MOST_TICK_MS, Math.max(20, this.#graceMs / 4));
+    this.#timer = setInterval(() => void this.#tick(), periodMs);
+    this.#timer.unref();
+  }
+
+  /** Opens a stream that goes on without its client. Throws as `openStream` does, after `release`. */
+  async open(streamId: string, { kept, enqueue, release, ...options }: KeepOptions): Promise<void> {
+    const { deadlines, route } = kept;
+    const opening = { ...options.opening, resumable: true, kept: JSON.stringify(kept) };
+    const reader = await this.#lease(streamId)
+      .then(() => openLog(this.#context, streamId, { ...options, opening, deadlines, route }))
+      .catch(async (error: unknown) => {
+        await Promise.all([this.#forget(streamId), release()]);
+        throw error;
+      });
+    const stream = this.#run({ streamId, tenantId: options.tenantId, reader, kept }, release);
+    try {
+      await enqueue(streamId);
+    } catch (error) {
+      await stream.cancel();
+      throw VoiceError.from(error, 'queue_unavailable');
+    }
+  }
+
+  /** A client here reads the stream; call the returned function when it does not any more. */
+  follow(streamId: string, reader: StreamReader): () => void {
+    const readers = this.#followers.get(streamId) ?? new Set();
+    this.#followers.set(streamId, readers.add(reader));
+    this.#notePresence(streamId);
+    return () => {
+      readers.delete(reader);
+      if (readers.size === 0 && this.#followers.get(streamId) === readers) {
+        this.#followers.delete(streamId);
+      }
+      this.#notePresence(streamId);
+    };
+  }
+
+  /** How many streams are kept here. */
+  get size(): number {
+    return this.#kept.size;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    const streamIds = [...this.#kept.keys()];
+    for (const stream of this.#kept.values()) stream.abandon();
+    await this.#leases.handOver(streamIds).catch((error: unknown) => this.#warn(error));
+  }
+
+  /** Before any job is enqueued: its worker looks for the lease. */
+  async #lease(streamId: string): Promise<void> {
+    await Promise.all([
+      this.#leases.keep([streamId]),
+      this.#leases.notePresence(streamId, this.#graceMs),
+    ]).catch(throwStoreFault);
+  }
+
+  #run(options: KeptStreamOptions, release: () => Promise<void>): KeptStream {
+    const { streamId, tenantId } = options;
+    const stream = new KeptStream(this.#context, options);
+    this.#kept.set(streamId, stream);
+    const finish = async () => {
+      try {
+        if (!(await stream.run())) return;
+        await this.#forget(streamId);
+        await this.#context.tenantStreams.remove(tenantId, streamId);
+      } catch (error) {
+        this.#warn(error, streamId);
+        // It may still be adopted; those who read it here are not to wait for that.
+        const readers = this.#followers.get(streamId) ?? [];
+        for (const reader of readers) reader.fail(VoiceError.from(error));
+      } finally {
+        this.#kept.delete(streamId);
+        await release();
+      }
+    };
+    finish().catch((error: unknown) => this.#warn(error, streamId));
+    return stream;
+  }
+
+  async #tick(): Promise<void> {
+    if (this.#ticking) return;
+    this.#ticking = true;
+    try {
+      await Promise.all([
+        this.#renew(),
+        this.#cancelUnread(),
+        ...[...this.#followers.keys()].map((streamId) =>
+          this.#leases.notePresence(streamId, this.#graceMs),
+        ),
+      ]);
+    } catch (error) {
+      this.#warn(error); // the next one tries again
+    } finally {
+      this.#ticking = false;
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const nowMs = performance.now();
+    if (nowMs - this.#renewedAtMs < RENEW_MS) return;
+    await this.#leases.keep([...this.#kept.keys()]);
+    this.#renewedAtMs = nowMs;
+    for (const streamId of await this.#leases.adopt()) {
+      if (!this.#kept.has(streamId)) await this.#adopt(streamId);
+    }
+  }
+
+  async #adopt(streamId: string): Promise<void> {
+    const { log, logger } = this.#context;
+    const state = await log.state(streamId);
+    if (state?.['status'] !== 'open') return this.#forget(streamId);
+    const kept = keptSchema.parse(JSON.parse(state['kept'] ?? ''));
+    const lease = this.#leases.keep([streamId]);
+    const reader = await subscribeWhile(this.#context, streamId, [lease]);
+    reader.catchUp();
+    logger.info({ streamId }, 'stream of another gateway adopted');
+    const ageMs = Math.max(0, Date.now() - Number(state['openedMs']));
+    const { tenantId = '' } = state;
+    this.#run({ streamId, tenantId, reader, kept, ageMs }, async () => undefined);
+  }
+
+  async #cancelUnread(): Promise<void> {
+    for (const stream of this.#kept.values()) {
+      const { streamId, kept } = stream;
+      if (kept.background || this.#followers.has(streamId)) continue;
+      if (!(await this.#leases.hasPresence(streamId))) await stream.cancel();
+    }
+  }
+
+  async #forget(streamId: string): Promise<void> {
+    await this.#leases.forget(streamId).catch((error: unknown) => this.#warn(error, streamId));
+  }
+
+  #notePresence(streamId: string): void {
+    this.#leases
+      .notePresence(streamId, this.#graceMs)
+      .catch((error: unknown) => this.#warn(error, streamId));
+  }
+
+  #warn(error: unknown, streamId?: string): void {
+    this.#context.logger.warn({ err: error, streamId }, 'kept streams');
+  }
+}
