@@ -11,18 +11,22 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { GatewayEnv } from './gateway-context.ts';
 import { createRequestId } from './middleware/request-id.ts';
 import type { StreamWatch } from './replies/stream-watch.ts';
-import type { WatchedStream } from './replies/watched-stream.ts';
 
 export interface ListeningServer {
   port: number;
   /** Sockets that are open, idle ones included. */
   connectionCount(): Promise<number>;
-  /** Refuses new connections, lets streams end for `drainMs`, then ends them with an error. */
+  /**
+   * Lets requests and streams end for `drainMs`, then ends streams with an error; listens meanwhile,
+   * so that who asks is told 503 and what runs can be stopped. Over within 1.5 s from then on.
+   */
   drain(watch: StreamWatch, drainMs: number): Promise<void>;
 }
 
 /** For the last streams to write their errors. */
 const LAST_WORDS_MS = 1000;
+/** For sockets to take what was written. */
+const LAST_BYTES_MS = 500;
 
 /**
  * Slow headers and dead peers cost a bounded time. Keep-alive is above that of usual load
@@ -47,29 +51,36 @@ export async function listen(
     serverOptions: SERVER_OPTIONS,
   }) as Server;
   server.on('clientError', answerMalformed);
+  const requests = new Set<ServerResponse>();
+  let draining = false;
+  // Before the app's own listener, whose answer it is about.
+  server.prependListener('request', (_request, response: ServerResponse) => {
+    requests.add(response);
+    response.once('close', () => requests.delete(response));
+    if (draining) response.shouldKeepAlive = false; // the next one goes to another gateway
+  });
   server.listen(port, host);
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,
     connectionCount: promisify(server.getConnections.bind(server)),
     async drain(watch, drainMs) {
+      draining = true;
+      const ended = async (withinMs: number) => {
+        const untilMs = performance.now() + withinMs;
+        const isBusy = () => requests.size > 0 || watch.streams.size > 0;
+        while (isBusy() && performance.now() < untilMs) await delay(50);
+      };
+      await ended(drainMs);
       const closed = once(server, 'close');
       server.close();
       server.closeIdleConnections();
-      const ended = async (withinMs: number, roles: WatchedStream['role'][]) => {
-        const untilMs = performance.now() + withinMs;
-        const isAwaited = ({ role }: WatchedStream) => roles.includes(role);
-        while ([...watch.streams].some(isAwaited) && performance.now() < untilMs) await delay(50);
-      };
-      // Kept streams go on elsewhere; those who read them here are cut, and come back there.
-      await ended(drainMs, ['owner', 'follower']);
       for (const stream of watch.streams) {
-        if (stream.role !== 'owner') continue;
         stream.ended = true;
         void watch.end(stream, new VoiceError('server_shutting_down'));
       }
-      await ended(LAST_WORDS_MS, ['owner']);
-      await Promise.race([closed, delay(LAST_WORDS_MS)]);
+      await ended(LAST_WORDS_MS);
+      await Promise.race([closed, delay(LAST_BYTES_MS)]);
       server.closeAllConnections();
     },
   };

@@ -7,6 +7,7 @@ import { createEngine } from '@antiphon/shared/queue/stage-worker';
 import { type Logger, createLogger } from '@antiphon/shared/runtime/logger';
 import { collectProcessMetrics, countReconnects } from '@antiphon/shared/runtime/metrics';
 import { type RunningProcess, runProcess } from '@antiphon/shared/runtime/run-process';
+import { within } from '@antiphon/shared/runtime/within';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
@@ -20,10 +21,11 @@ import { listen } from './http-server.ts';
 import { WorkerDirectory } from './models/worker-directory.ts';
 import { openStores } from './open-stores.ts';
 import { openWatch } from './open-watch.ts';
-import { startKeepers } from './replies/stream-keepers.ts';
 import { KeyRing } from './tenants/key-ring.ts';
 
 const BLOB_AGE_MS = 3_600_000;
+/** On the way out. */
+const REDIS_WAIT_MS = 250;
 
 type OnError = (error: Error) => void;
 
@@ -93,14 +95,13 @@ async function start(): Promise<RunningProcess> {
   });
   const sweeper = sweepBlobs(stores.blobs, onError);
 
-  const base = {
+  const app = createApp({
     ...{ gatewayId, config, keys, metrics, log, subscriber, jobs, directory, watch },
     ...{ ...stores, tenantStreams, player, logger },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
-  };
-  const context = startKeepers(base, streamRedis);
-  const server = await listen(createApp(context), { port: config.PORT, host: config.HOST });
+  });
+  const server = await listen(app, { port: config.PORT, host: config.HOST });
   logger.info({ url: `http://${config.HOST}:${server.port}`, gatewayId }, 'ready');
 
   return {
@@ -109,14 +110,13 @@ async function start(): Promise<RunningProcess> {
       accepting = false;
       await server.drain(watch, config.SHUTDOWN_DRAIN_MS);
       await player.close();
-      await context.keepers.close();
       clearInterval(sweeper);
       keys.close();
       directory.close();
       watch.close();
       subscriber.close();
-      await lease.release();
-      await jobs.close();
+      // A Redis that is away is not waited for.
+      await within(REDIS_WAIT_MS, Promise.all([lease.release(), jobs.close()]));
       for (const redis of Object.values(connections)) redis.disconnect();
     },
   };
