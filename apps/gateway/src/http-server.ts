@@ -11,6 +11,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { GatewayEnv } from './gateway-context.ts';
 import { createRequestId } from './middleware/request-id.ts';
 import type { StreamWatch } from './replies/stream-watch.ts';
+import type { WatchedStream } from './replies/watched-stream.ts';
 
 export interface ListeningServer {
   port: number;
@@ -66,20 +67,23 @@ export async function listen(
     connectionCount: promisify(server.getConnections.bind(server)),
     async drain(watch, drainMs) {
       draining = true;
-      const ended = async (withinMs: number) => {
+      const ended = async (withinMs: number, roles: WatchedStream['role'][]) => {
         const untilMs = performance.now() + withinMs;
-        const isBusy = () => requests.size > 0 || watch.streams.size > 0;
+        const isAwaited = ({ role }: WatchedStream) => roles.includes(role);
+        const isBusy = () => requests.size > 0 || [...watch.streams].some(isAwaited);
         while (isBusy() && performance.now() < untilMs) await delay(50);
       };
-      await ended(drainMs);
+      // Kept streams go on elsewhere; those who read them here are cut, and come back there.
+      await ended(drainMs, ['owner', 'follower']);
       const closed = once(server, 'close');
       server.close();
       server.closeIdleConnections();
       for (const stream of watch.streams) {
+        if (stream.role !== 'owner') continue;
         stream.ended = true;
         void watch.end(stream, new VoiceError('server_shutting_down'));
       }
-      await ended(LAST_WORDS_MS);
+      await ended(LAST_WORDS_MS, ['owner']);
       await Promise.race([closed, delay(LAST_BYTES_MS)]);
       server.closeAllConnections();
     },

@@ -21,6 +21,7 @@ import { listen } from './http-server.ts';
 import { WorkerDirectory } from './models/worker-directory.ts';
 import { openStores } from './open-stores.ts';
 import { openWatch } from './open-watch.ts';
+import { startKeepers } from './replies/stream-keepers.ts';
 import { KeyRing } from './tenants/key-ring.ts';
 
 const BLOB_AGE_MS = 3_600_000;
@@ -95,13 +96,14 @@ async function start(): Promise<RunningProcess> {
   });
   const sweeper = sweepBlobs(stores.blobs, onError);
 
-  const app = createApp({
+  const base = {
     ...{ gatewayId, config, keys, metrics, log, subscriber, jobs, directory, watch },
     ...{ ...stores, tenantStreams, player, logger },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
-  });
-  const server = await listen(app, { port: config.PORT, host: config.HOST });
+  };
+  const context = startKeepers(base, streamRedis);
+  const server = await listen(createApp(context), { port: config.PORT, host: config.HOST });
   logger.info({ url: `http://${config.HOST}:${server.port}`, gatewayId }, 'ready');
 
   return {
@@ -110,6 +112,7 @@ async function start(): Promise<RunningProcess> {
       accepting = false;
       await server.drain(watch, config.SHUTDOWN_DRAIN_MS);
       await player.close();
+      await context.keepers.close();
       clearInterval(sweeper);
       keys.close();
       directory.close();
