@@ -112,8 +112,11 @@ export class Recogniser {
   }
 }
 
-/** The program died while it was fed: its exit code says more. */
+/**
+ * The program died while it was fed: its exit code says more. A write fails with EPIPE, ECONNRESET
+ * or, when the pipe is closed under it, ECANCELED.
+ */
 function isBrokenPipe(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return code === 'EPIPE' || code === 'ECONNRESET' || String(code).startsWith('ERR_STREAM_');
+  const { code, syscall } = Object(error) as NodeJS.ErrnoException;
+  return syscall === 'write' || syscall === 'shutdown' || String(code).startsWith('ERR_STREAM_');
 }
