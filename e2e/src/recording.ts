@@ -1,7 +1,7 @@
 const SAMPLE_RATE_HZ = 24_000;
 
 /** s16le mono as a WAV file. */
-export function wavOf(pcm: Uint8Array): Buffer {
+function wavOf(pcm: Uint8Array): Buffer {
   const header = Buffer.from('RIFF????WAVEfmt ????????????????????data????', 'latin1');
   header.writeUInt32LE(pcm.length + 36, 4);
   header.writeUInt32LE(16, 16);
