@@ -37,8 +37,9 @@ const CORS_HEADERS = {
       .map((name) => `x-stainless-${name}`),
   ],
   exposeHeaders: [
-    ...['x-request-id', 'x-stream-id', 'retry-after', 'x-should-retry'],
-    ...['server-timing', 'x-cache'],
+    ...['x-request-id', 'x-stream-id', 'idempotent-replayed', 'retry-after', 'x-should-retry'],
+    ...['server-timing', 'x-cache', 'retry-after-ms'],
+    ...['limit', 'remaining', 'reset'].map((name) => `x-ratelimit-${name}-requests`),
   ],
 };
 

@@ -5,6 +5,7 @@ import type { AudioPlayer } from '@antiphon/shared/services/audio-player';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import type { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
 import type { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
+import type { IdempotencyKeys } from '@antiphon/shared/streams/idempotency';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import type { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import type { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
@@ -36,6 +37,8 @@ export interface GatewayContext {
   spokenAnswers: SpokenAnswerStore;
   /** Where the voice assistant's answers are heard. */
   player: AudioPlayer;
+  /** Over the log's connection. */
+  idempotency: IdempotencyKeys;
   logger: Logger;
   /** Whether Redis answers. */
   redisReady: () => boolean;
@@ -44,7 +47,7 @@ export interface GatewayContext {
 }
 
 /** What is there before anything is kept. */
-export type StreamContext = Omit<GatewayContext, 'keepers'>;
+export type StreamContext = Omit<GatewayContext, 'keepers' | 'idempotency'>;
 
 /** Hono's types of every route: Node's request and response, and what middleware found out. */
 export interface GatewayEnv {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { detectUploadFormat, UPLOAD_MAGIC_BYTES } from '@antiphon/shared/audio/upload-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
@@ -41,9 +42,10 @@ export async function readJsonUpload(
   const bytes = Buffer.from(audio.data, 'base64');
   if (bytes.length > maxBytes) throw requestTooLarge(maxBytes, bytes.length);
   const format = detectUploadFormat(bytes.subarray(0, UPLOAD_MAGIC_BYTES));
-  checkFile({ blobId: '', sizeBytes: bytes.length, format });
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  checkFile({ blobId: '', sizeBytes: bytes.length, sha256, format });
   const stored = await blobs.put(Readable.from([bytes]));
-  return { ...checkFile({ ...stored, format }), fields: formFields(fields) };
+  return { ...checkFile({ ...stored, sha256, format }), fields: formFields(fields) };
 }
 
 /** JSON values as the form would have them, so that one set of rules holds for both. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { Transform, type Readable } from 'node:stream';
 import { Busboy, type BusboyHeaders } from '@fastify/busboy';
@@ -16,6 +17,8 @@ import {
 export interface Upload {
   blobId: string;
   sizeBytes: number;
+  /** Of the file's bytes, as hex. */
+  sha256: string;
   format: UploadFormat;
   /** By name without `[]`; several of one name in order. */
   fields: Map<string, string[]>;
@@ -31,6 +34,7 @@ const FORM_OVERHEAD_BYTES = 65_536;
 
 interface StoredFile {
   blobId: string;
+  sha256: string;
   sizeBytes: number;
   format: UploadFormat | undefined;
 }
@@ -194,8 +198,10 @@ function parseForm(
 async function storeFile(file: Readable, blobs: BlobStore): Promise<StoredFile> {
   const start: Buffer[] = [];
   let startBytes = 0;
+  const hash = createHash('sha256');
   const watch = new Transform({
     transform(part: Buffer, _encoding, done) {
+      hash.update(part);
       if (startBytes < UPLOAD_MAGIC_BYTES) start.push(part.subarray(0, UPLOAD_MAGIC_BYTES));
       startBytes += part.length;
       done(null, part);
@@ -203,7 +209,12 @@ async function storeFile(file: Readable, blobs: BlobStore): Promise<StoredFile> 
   });
   file.on('error', (error) => watch.destroy(error));
   const { blobId, sizeBytes } = await blobs.put(file.pipe(watch));
-  return { blobId, sizeBytes, format: detectUploadFormat(Buffer.concat(start)) };
+  return {
+    blobId,
+    sizeBytes,
+    format: detectUploadFormat(Buffer.concat(start)),
+    sha256: hash.digest('hex'),
+  };
 }
 
 /** Throws `missing_required_parameter`, `invalid_value` (empty) or `invalid_file_format`. */
@@ -214,7 +225,8 @@ export function checkFile(file: StoredFile | undefined): Omit<Upload, 'fields'> 
       message: "Missing required parameter: 'file'.",
     });
   }
-  const { blobId, sizeBytes, format } = file;
+  const { format, ...stored } = file;
+  const { sizeBytes } = stored;
   if (sizeBytes === 0) {
     throw new VoiceError('invalid_value', {
       param: 'file',
@@ -222,7 +234,7 @@ export function checkFile(file: StoredFile | undefined): Omit<Upload, 'fields'> 
     });
   }
   if (!format) throw new VoiceError('invalid_file_format');
-  return { blobId, sizeBytes, format };
+  return { ...stored, format };
 }
 
 const multipartFault = (what: string, cause?: unknown): VoiceError =>

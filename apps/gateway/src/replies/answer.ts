@@ -1,6 +1,5 @@
 import type { AudioEncoder } from '@antiphon/shared/audio/audio-encoder';
-import { AUDIO_FORMATS, type AudioFormat } from '@antiphon/shared/audio/audio-format';
-import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
+import { AUDIO_FORMATS } from '@antiphon/shared/audio/audio-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { z } from 'zod';
 import type { GatewayContext } from '../gateway-context.ts';
@@ -9,6 +8,7 @@ import { replyChatCompletion, replyChatEvent, replyChatStream } from './chat-rep
 import type { OpenedStream } from './open-stream.ts';
 import { replySpeech, replySpeechEvents } from './speech-reply.ts';
 import { replySpokenChat, replySpokenChatStream } from './spoken-chat-reply.ts';
+import { withStartedEncoder } from './started-encoder.ts';
 import type { ResponseOptions } from './stream-response.ts';
 import { replyTranscription, replyTranscriptionEvents } from './transcription-reply.ts';
 
@@ -68,9 +68,9 @@ export async function replyAnswer(
         ? replyTranscriptionEvents(context, opened, response)
         : replyTranscription(opened, response, answer);
     default:
-      return withEncoder(answer.format, (encoder) =>
-        replySound(context, target, { ...answer, encoder }),
-      );
+      return withStartedEncoder(answer.format, async (started) => {
+        await replySound(context, target, { ...answer, encoder: await started });
+      });
   }
 }
 
@@ -87,19 +87,6 @@ async function replySound(
   }
   const reply = answer.stream ? replySpokenChatStream : replySpokenChat;
   return reply(context, opened, response, { ...answer, tenantId });
-}
-
-/** Has an encoder of its own for as long as `use` takes. */
-export async function withEncoder(
-  audioFormat: AudioFormat,
-  use: (encoder: AudioEncoder) => Promise<void>,
-): Promise<void> {
-  const encoder = await createAudioEncoder(audioFormat);
-  try {
-    await use(encoder);
-  } finally {
-    encoder.close();
-  }
 }
 
 /**

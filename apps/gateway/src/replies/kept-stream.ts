@@ -27,10 +27,13 @@ export const keptSchema = z.object({
     }),
     firstStage: z.enum(['llm', 'tts', 'stt']),
     recordingCount: z.number(),
+    phraseCount: z.number().optional(),
   }),
   deadlines: z.object({ queueMs: ms, firstEventMs: ms, idleMs: ms, totalMs: ms }),
   /** Goes on to its end, whoever reads it. */
   background: z.boolean(),
+  /** As the client sent it: stands for this stream. */
+  idempotencyKey: z.string().optional(),
 });
 
 export type Kept = z.output<typeof keptSchema>;

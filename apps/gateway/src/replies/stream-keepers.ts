@@ -1,11 +1,12 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { throwStoreFault } from '@antiphon/shared/storage/store-fault';
+import { IdempotencyKeys, type TenantKey } from '@antiphon/shared/streams/idempotency';
 import { KeptStreams } from '@antiphon/shared/streams/kept-streams';
 import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
 import type { Redis } from 'ioredis';
 import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { type Kept, KeptStream, type KeptStreamOptions, keptSchema } from './kept-stream.ts';
-import { type OpenLogOptions, openLog, subscribeWhile } from './open-stream.ts';
+import { type OpenLogOptions, openLog, openTtlMs, subscribeWhile } from './open-stream.ts';
 
 /** Below the lease of 8 s, several times. */
 const RENEW_MS = 2000;
@@ -20,9 +21,10 @@ export interface KeepOptions extends Omit<OpenLogOptions, 'deadlines' | 'route'>
 
 /** The context with its keepers at work; whoever closes it closes them. */
 export function startKeepers(context: StreamContext, streamRedis: Redis): GatewayContext {
-  const keepers = new StreamKeepers(context, new KeptStreams(streamRedis));
+  const idempotency = new IdempotencyKeys(streamRedis);
+  const keepers = new StreamKeepers(context, new KeptStreams(streamRedis), idempotency);
   keepers.start();
-  return { ...context, keepers };
+  return { ...context, keepers, idempotency };
 }
 
 /**
@@ -32,6 +34,7 @@ export function startKeepers(context: StreamContext, streamRedis: Redis): Gatewa
 export class StreamKeepers {
   readonly #context: StreamContext;
   readonly #leases: KeptStreams;
+  readonly #keys: IdempotencyKeys;
   readonly #kept = new Map<string, KeptStream>();
   /** Readers of clients of this gateway, by stream; kept here or elsewhere. */
   readonly #followers = new Map<string, Set<StreamReader>>();
@@ -40,8 +43,9 @@ export class StreamKeepers {
   #renewedAtMs = -Infinity;
   #ticking = false;
 
-  constructor(context: StreamContext, leases: KeptStreams) {
+  constructor(context: StreamContext, leases: KeptStreams, keys: IdempotencyKeys) {
     this.#context = context;
+    this.#keys = keys;
     this.#leases = leases;
     this.#graceMs = context.config.RESUME_GRACE_MS;
   }
@@ -64,6 +68,7 @@ export class StreamKeepers {
       });
     const stream = this.#run({ streamId, tenantId: options.tenantId, reader, kept }, release);
     try {
+      await this.#expireKey(stream, openTtlMs(this.#context, deadlines));
       await enqueue(streamId);
     } catch (error) {
       await stream.cancel();
@@ -113,6 +118,7 @@ export class StreamKeepers {
       try {
         if (!(await stream.run())) return;
         await this.#forget(streamId);
+        await this.#expireKey(stream, this.#context.config.LOG_TTL_MS);
         await this.#context.tenantStreams.remove(tenantId, streamId);
       } catch (error) {
         this.#warn(error, streamId);
@@ -174,8 +180,17 @@ export class StreamKeepers {
     for (const stream of this.#kept.values()) {
       const { streamId, kept } = stream;
       if (kept.background || this.#followers.has(streamId)) continue;
-      if (!(await this.#leases.hasPresence(streamId))) await stream.cancel();
+      if (await this.#leases.hasPresence(streamId)) continue;
+      await stream.cancel();
+      // Nobody has the answer: who asks again is to get one.
+      const key = keyOf(stream);
+      if (key) await this.#keys.free(key, streamId);
     }
+  }
+
+  async #expireKey(stream: KeptStream, ttlMs: number): Promise<void> {
+    const key = keyOf(stream);
+    if (key) await this.#keys.expire(key, ttlMs);
   }
 
   async #forget(streamId: string): Promise<void> {
@@ -192,3 +207,6 @@ export class StreamKeepers {
     this.#context.logger.warn({ err: error, streamId }, 'kept streams');
   }
 }
+
+const keyOf = ({ tenantId, kept }: KeptStream): TenantKey | undefined =>
+  kept.idempotencyKey === undefined ? undefined : { tenantId, key: kept.idempotencyKey };

@@ -17,11 +17,18 @@ export interface ResponseOptions {
   receivedAtMs: number;
   /** The stream is read again: its times are not this request's. */
   again?: boolean;
+  /** The answer of an earlier request with the same `Idempotency-Key`. */
+  replayed?: boolean;
   /** Events get `id` lines, and those up to this number are left out. */
   afterEvent?: number;
 }
 
-const streamHeaders = ({ requestId, streamId }: ResponseOptions): OutgoingHttpHeaders => ({
+const streamHeaders = ({
+  requestId,
+  streamId,
+  replayed,
+}: ResponseOptions): OutgoingHttpHeaders => ({
+  ...(replayed ? { 'idempotent-replayed': 'true' } : {}),
   'cache-control': 'no-store',
   'x-accel-buffering': 'no',
   'x-content-type-options': 'nosniff',

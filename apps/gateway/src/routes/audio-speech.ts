@@ -1,14 +1,15 @@
-import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { PhraseText } from '@antiphon/shared/jobs/job-catalog';
 import { releasePhrases } from '@antiphon/shared/queue/phrase-release';
 import { createPhraseSplitter } from '@antiphon/shared/text/phrase-splitter';
-import type { Handler } from 'hono';
+import type { Context, Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
+import { answerOnce } from '../idempotency/answer-once.ts';
 import { readJsonBody } from '../openai/json-body.ts';
 import { type SpeechRequest, chooseVoice, parseSpeechRequest } from '../openai/speech-request.ts';
 import { replySpeech, replySpeechEvents } from '../replies/speech-reply.ts';
-import { leasedContext, readResume, takeBackground } from './resume-request.ts';
+import { type Resume, leasedContext, readResume, takeBackground } from './resume-request.ts';
+import { withStartedEncoder } from '../replies/started-encoder.ts';
 import { planSpeech } from './speech-plan.ts';
 import { answerByStream, configuredDeadlines } from './stream-route.ts';
 
@@ -16,65 +17,64 @@ const MAX_BODY_BYTES = 1_048_576;
 
 /** `POST /v1/audio/speech`: the gateway cuts the text, there is no llm job. */
 export function audioSpeech(gateway: GatewayContext): Handler<GatewayEnv> {
-  const { config, directory, log, jobs } = gateway;
+  const { config } = gateway;
   const maxBodyBytes = Math.max(MAX_BODY_BYTES, config.MAX_INPUT_CHARACTERS * 6);
   return async (c) => {
-    const { body, background } = takeBackground(await readJsonBody(c, maxBodyBytes));
+    const sent = await readJsonBody(c, maxBodyBytes);
+    const { body, background } = takeBackground(sent);
     const request = parseSpeechRequest(body, config.MAX_INPUT_CHARACTERS);
-    const { model, worker } = await directory.resolve('tts', request.model || undefined);
-    const voice = chooseVoice(worker, request.voice);
-    const phrases = cutPhrases(request, {
-      markdown: config.STRIP_MARKDOWN,
-      maxCharacters: worker.maxPhraseCharacters,
-    });
-    const format = request.response_format ?? 'mp3';
-    const resume = readResume(c, background);
+    const resume = readResume(c, { background, content: sent.text });
     const context = leasedContext(gateway, resume);
-    const { gatewayId } = context;
-    const speaker = { tenantId: c.get('tenantId'), gatewayId, model, voice };
-    const stream = request.stream_format === 'sse';
-    const inputCharacters = request.input.length;
-    const answer = { stream, format, phraseCount: phrases.length, inputCharacters };
-    // Started now, so that an encoder's start-up passes while the first phrase is made.
-    const encoderStarted = createAudioEncoder(format);
-    encoderStarted.catch(() => undefined); // awaited below
-    try {
-      return await answerByStream(
-        c,
-        context,
-        {
-          resume,
-          answer: { type: 'speech', ...answer },
-          route: {
-            queues: { tts: worker.queueName },
-            firstStage: 'tts',
-            phraseCount: phrases.length,
-          },
-          deadlines: configuredDeadlines(context),
-          opening: {
-            kind: 'speech',
-            model,
-            phraseCount: phrases.length,
-            ...planSpeech(worker, { ...speaker, ...spokenHow(request) }),
-          },
-          enqueue: async (streamId) => {
-            await log.addPhrases(streamId, 0, phrases);
-            await releasePhrases(log, jobs, streamId);
-          },
-        },
-        async (opened, response) => {
-          const encoder = await encoderStarted;
-          const reply = stream ? replySpeechEvents : replySpeech;
-          await reply(context, opened, response, { ...answer, encoder });
-        },
-      );
-    } finally {
-      await encoderStarted.then(
-        (encoder) => encoder.close(),
-        () => undefined,
-      );
-    }
+    return answerOnce(c, context, resume, () => speak(c, context, request, resume));
   };
+}
+
+async function speak(
+  c: Context<GatewayEnv>,
+  context: GatewayContext,
+  request: SpeechRequest,
+  resume: Resume | undefined,
+): Promise<Response> {
+  const { config, directory, log, jobs } = context;
+  const { model, worker } = await directory.resolve('tts', request.model || undefined);
+  const voice = chooseVoice(worker, request.voice);
+  const phrases = cutPhrases(request, {
+    markdown: config.STRIP_MARKDOWN,
+    maxCharacters: worker.maxPhraseCharacters,
+  });
+  const format = request.response_format ?? 'mp3';
+  const { gatewayId } = context;
+  const speaker = { tenantId: c.get('tenantId'), gatewayId, model, voice };
+  const stream = request.stream_format === 'sse';
+  const inputCharacters = request.input.length;
+  const answer = { stream, format, phraseCount: phrases.length, inputCharacters };
+  return withStartedEncoder(format, (encoderStarted) =>
+    answerByStream(
+      c,
+      context,
+      {
+        resume,
+        answer: { type: 'speech', ...answer },
+        route: { queues: { tts: worker.queueName }, firstStage: 'tts' },
+        deadlines: configuredDeadlines(context),
+        opening: {
+          kind: 'speech',
+          model,
+          phraseCount: phrases.length,
+          ...planSpeech(worker, { ...speaker, ...spokenHow(request) }),
+        },
+        enqueue: async (streamId) => {
+          await log.addPhrases(streamId, 0, phrases);
+          await releasePhrases(log, jobs, streamId);
+        },
+      },
+      async (opened, response) => {
+        const encoder = await encoderStarted;
+        const reply = stream ? replySpeechEvents : replySpeech;
+        await reply(context, opened, response, { ...answer, encoder });
+      },
+    ),
+  );
 }
 
 function spokenHow({ speed, instructions, language }: SpeechRequest) {

@@ -1,6 +1,7 @@
 import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
-import type { Handler } from 'hono';
+import type { Context, Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
+import { answerOnce } from '../idempotency/answer-once.ts';
 import { isJsonType } from '../openai/json-body.ts';
 import { readJsonUpload } from '../openai/json-upload.ts';
 import { type TranscriptionForm, parseTranscriptionForm } from '../openai/transcription-form.ts';
@@ -14,57 +15,76 @@ export function audioTranscriptions(
   gateway: GatewayContext,
   operation: 'transcribe' | 'translate',
 ): Handler<GatewayEnv> {
-  const { config, directory, jobs, blobs } = gateway;
+  const { config, blobs } = gateway;
   return async (c) => {
     const isJson = isJsonType(c.req.header('content-type') ?? '');
     const upload = isJson
       ? await readJsonUpload(c, blobs, config.MAX_UPLOAD_BYTES)
       : await readUpload(c.env.incoming, blobs, config.MAX_UPLOAD_BYTES);
-    const release = () => blobs.delete(upload.blobId);
     let resume: Resume | undefined;
     try {
-      resume = readResume(c);
+      resume = readResume(c, { content: contentOf(upload) });
       const context = leasedContext(gateway, resume);
-      const { gatewayId } = context;
-      const form = parseTranscriptionForm(upload.fields);
-      const { model, worker } = await directory.resolve('stt', form.model);
-      const queueMs = config.QUEUE_TIMEOUT_MS;
-      const { stream, response_format: format, timestamp_granularities: granularities } = form;
-      const answer = { stream, format, granularities, operation };
-      return await answerByStream(
-        c,
-        context,
-        {
-          ...{ resume, release, answer: { type: 'transcription', ...answer } },
-          route: { queues: { stt: worker.queueName }, firstStage: 'stt' },
-          deadlines: { ...JOB_CATALOG.transcription.deadlines, queueMs },
-          opening: { kind: 'transcription', model },
-          enqueue: (streamId) => {
-            const identity = {
-              version: 1 as const,
-              streamId,
-              tenantId: c.get('tenantId'),
-              gatewayId,
-            };
-            const job = { ...identity, model, operation, ...jobFields(form, upload) };
-            const maxAudioSeconds = config.MAX_AUDIO_SECONDS;
-            return jobs.enqueue(
-              worker.queueName,
-              'transcription',
-              { ...job, maxAudioSeconds },
-              { jobId: streamId },
-            );
-          },
-        },
-        (opened, response) =>
-          stream
-            ? replyTranscriptionEvents(context, opened, response)
-            : replyTranscription(opened, response, answer),
-      );
+      const request = { operation, upload, resume };
+      return await answerOnce(c, context, resume, () => transcribe(c, context, request));
     } finally {
-      if (!resume?.isKept) await release();
+      if (!resume?.isKept) await blobs.delete(upload.blobId);
     }
   };
+}
+
+/** What was sent, whatever its boundary was and in whatever order its fields came. */
+const contentOf = ({ fields, sha256 }: Upload): string =>
+  JSON.stringify([[...fields].toSorted(([one], [other]) => (one < other ? -1 : 1)), sha256]);
+
+interface TranscriptionRequest {
+  operation: 'transcribe' | 'translate';
+  upload: Upload;
+  resume: Resume | undefined;
+}
+
+async function transcribe(
+  c: Context<GatewayEnv>,
+  context: GatewayContext,
+  { operation, upload, resume }: TranscriptionRequest,
+): Promise<Response> {
+  const { config, directory, jobs, blobs, gatewayId } = context;
+  const form = parseTranscriptionForm(upload.fields);
+  const { model, worker } = await directory.resolve('stt', form.model);
+  const queueMs = config.QUEUE_TIMEOUT_MS;
+  const { stream, response_format: format, timestamp_granularities: granularities } = form;
+  const answer = { stream, format, granularities, operation };
+  return await answerByStream(
+    c,
+    context,
+    {
+      ...{ resume, answer: { type: 'transcription', ...answer } },
+      release: () => blobs.delete(upload.blobId),
+      route: { queues: { stt: worker.queueName }, firstStage: 'stt' },
+      deadlines: { ...JOB_CATALOG.transcription.deadlines, queueMs },
+      opening: { kind: 'transcription', model },
+      enqueue: (streamId) => {
+        const identity = {
+          version: 1 as const,
+          streamId,
+          tenantId: c.get('tenantId'),
+          gatewayId,
+        };
+        const job = { ...identity, model, operation, ...jobFields(form, upload) };
+        const maxAudioSeconds = config.MAX_AUDIO_SECONDS;
+        return jobs.enqueue(
+          worker.queueName,
+          'transcription',
+          { ...job, maxAudioSeconds },
+          { jobId: streamId },
+        );
+      },
+    },
+    (opened, response) =>
+      stream
+        ? replyTranscriptionEvents(context, opened, response)
+        : replyTranscription(opened, response, answer),
+  );
 }
 
 function jobFields(form: TranscriptionForm, { blobId, format, sizeBytes }: Upload) {

@@ -1,10 +1,11 @@
-import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
 import type { Context, Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
+import { answerOnce } from '../idempotency/answer-once.ts';
 import type { ChatAudio } from '../openai/chat-audio.ts';
 import { parseChatRequest } from '../openai/chat-request.ts';
 import { readJsonBody } from '../openai/json-body.ts';
 import { replyChatCompletion, replyChatStream } from '../replies/chat-reply.ts';
+import { withStartedEncoder } from '../replies/started-encoder.ts';
 import { replySpokenChat, replySpokenChatStream } from '../replies/spoken-chat-reply.ts';
 import { type ChatStreamRequest, answerChatByStream } from './chat-stream.ts';
 import { chooseChatVoice } from './chat-voice.ts';
@@ -14,19 +15,22 @@ import { leasedContext, readResume, takeBackground } from './resume-request.ts';
 export function chatCompletions(gateway: GatewayContext): Handler<GatewayEnv> {
   const { config, directory } = gateway;
   return async (c) => {
-    const { body, background } = takeBackground(await readJsonBody(c, config.MAX_UPLOAD_BYTES));
+    const sent = await readJsonBody(c, config.MAX_UPLOAD_BYTES);
+    const { body, background } = takeBackground(sent);
     const request = parseChatRequest(body);
-    const resume = readResume(c, background);
+    const resume = readResume(c, { background, content: sent.text });
     const context = leasedContext(gateway, resume);
-    const { stream, audio, messages } = request;
-    const route = await directory.resolve('llm', request.model);
-    const chat = { request, messages, route, stream, resume };
-    if (audio) return answerSpoken(c, context, chat, audio);
-    const answer = () => ({ type: 'chat' as const, stream });
-    const reply = stream ? replyChatStream : replyChatCompletion;
-    return answerChatByStream(c, context, { ...chat, answer }, ({ opened, response }) =>
-      reply(context, opened, response),
-    );
+    return answerOnce(c, context, resume, async () => {
+      const { stream, audio, messages } = request;
+      const route = await directory.resolve('llm', request.model);
+      const chat = { request, messages, route, stream, resume };
+      if (audio) return answerSpoken(c, context, chat, audio);
+      const answer = () => ({ type: 'chat' as const, stream });
+      const reply = stream ? replyChatStream : replyChatCompletion;
+      return answerChatByStream(c, context, { ...chat, answer }, ({ opened, response }) =>
+        reply(context, opened, response),
+      );
+    });
   };
 }
 
@@ -42,9 +46,6 @@ async function answerSpoken(
   const { includeUsage } = chat.request;
   const content = context.config.AUDIO_CONTENT;
   const voice = await chooseChatVoice(context, audio, { tenantId, content });
-  // Started now, so that an encoder's start-up passes while the model thinks.
-  const encoderStarted = createAudioEncoder(format);
-  encoderStarted.catch(() => undefined); // awaited below
   const createdSeconds = Math.floor(Date.now() / 1000);
   const { stream } = chat;
   const answerOf = (heardSeconds: number) => {
@@ -52,8 +53,8 @@ async function answerSpoken(
     return { type: 'spoken-chat' as const, ...asked };
   };
   const reply = stream ? replySpokenChatStream : replySpokenChat;
-  try {
-    return await answerChatByStream(
+  return withStartedEncoder(format, (encoderStarted) =>
+    answerChatByStream(
       c,
       context,
       { ...chat, stream: true, voice, answer: answerOf },
@@ -61,11 +62,6 @@ async function answerSpoken(
         const encoder = await encoderStarted;
         await reply(context, opened, response, { tenantId, encoder, ...answerOf(heardSeconds) });
       },
-    );
-  } finally {
-    await encoderStarted.then(
-      (encoder) => encoder.close(),
-      () => undefined,
-    );
-  }
+    ),
+  );
 }

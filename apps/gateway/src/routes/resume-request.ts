@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { createStreamId } from '@antiphon/shared/streams/stream-key';
 import type { Context } from 'hono';
@@ -11,6 +12,10 @@ export interface Resume {
   streamId: string;
   /** Goes on to its end without its client. */
   background: boolean;
+  /** The request's `Idempotency-Key`, and what it was sent with. */
+  idempotency: { key: string; bodyHash: string } | undefined;
+  /** It is open, and its jobs are queued. */
+  isOpen: boolean;
   /** From now on its keeper frees what its jobs read. */
   isKept: boolean;
 }
@@ -24,8 +29,17 @@ export function takeBackground(body: JsonBody): { body: JsonBody; background: bo
   return { body: { text: JSON.stringify(value), value }, background: background === true };
 }
 
+export interface AskedResume {
+  background?: boolean;
+  /** All that makes the request what it is, besides its route. */
+  content: string;
+}
+
 /** Undefined for an ordinary request. Throws `invalid_value`. */
-export function readResume(c: Context<GatewayEnv>, background = false): Resume | undefined {
+export function readResume(
+  c: Context<GatewayEnv>,
+  { background = false, content }: AskedResume,
+): Resume | undefined {
   const asked = c.req.header('x-stream-resume') ?? '0';
   if (asked !== '0' && asked !== '1') {
     throw new VoiceError('invalid_value', {
@@ -33,8 +47,22 @@ export function readResume(c: Context<GatewayEnv>, background = false): Resume |
       message: `Invalid header 'x-stream-resume': '${asked.slice(0, 50)}'. Expected '1'.`,
     });
   }
-  if (asked === '0' && !background) return undefined;
-  return { streamId: createStreamId(), background, isKept: false };
+  const idempotency = readKey(c, content);
+  if (asked === '0' && !background && !idempotency) return undefined;
+  return { streamId: createStreamId(), background, idempotency, isOpen: false, isKept: false };
+}
+
+function readKey(c: Context<GatewayEnv>, content: string): Resume['idempotency'] {
+  const key = c.req.header('idempotency-key');
+  if (key === undefined) return undefined;
+  if (!/^[\x20-\x7e]{1,255}$/.test(key)) {
+    throw new VoiceError('invalid_value', {
+      param: 'Idempotency-Key',
+      message: "Invalid header 'Idempotency-Key': expected 1 to 255 printable ASCII characters.",
+    });
+  }
+  const bodyHash = createHash('sha256').update(`${c.req.path}\n${content}`).digest('hex');
+  return { key, bodyHash };
 }
 
 /** The context in which the stream's jobs are made: it is its own gateway, whichever keeps it. */

@@ -83,11 +83,13 @@ async function openKept(
   { resume, answer, route, deadlines, ...request }: StreamRequest & { tenantId: string },
 ): Promise<OpenedStream> {
   if (!resume || !answer) throw new VoiceError('internal_error', { cause: 'nothing to keep' });
-  const { streamId, background } = resume;
+  const { streamId, background, idempotency } = resume;
   const { tenantId, opening, enqueue, release = async () => undefined } = request;
   const recordingCount = route.recordingCount ?? 0;
-  const kept = { answer, route: { ...route, recordingCount }, deadlines, background };
+  const key = idempotency ? { idempotencyKey: idempotency.key } : {};
+  const kept = { answer, route: { ...route, recordingCount }, deadlines, background, ...key };
   resume.isKept = true;
   await context.keepers.open(streamId, { tenantId, opening, kept, enqueue, release });
+  resume.isOpen = true;
   return followStream(context, streamId, { connection, kept, follower: 'first' });
 }

@@ -20,7 +20,7 @@ interface StreamScripts {
   antiphonTrack(streams: string, ...values: Argument[]): Promise<number>;
   antiphonKeep(kept: string, ...streamIds: Argument[]): Promise<number>;
   antiphonAdopt(kept: string, ...values: Argument[]): Promise<string[]>;
-  antiphonFree(key: string, value: string): Promise<number>;
+  antiphonFree(key: string, streamId: string): Promise<number>;
   antiphonAcknowledge(state: string, log: string, ...values: Argument[]): Promise<string>;
 }
 
