@@ -35,24 +35,35 @@ export function testedPackages(root: string): string[] {
 }
 
 /** Removes earlier results, so that none is counted again. */
-export function forgetResults(packages: readonly string[]): void {
-  for (const folder of packages) rmSync(join(folder, RESULT_FILE), { force: true });
+export function forgetResults(packages: readonly string[], file = RESULT_FILE): void {
+  for (const folder of packages) rmSync(join(folder, file), { force: true });
 }
 
-/**
- * The sum over all packages. A run that left no result, or failed without a failed test (a file
- * that cannot be loaded, an error outside of any test), counts as one failure.
- */
+/** The sum over all packages. */
 export function sumResults(packages: readonly string[]): Tally {
   const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
   for (const folder of packages) {
-    const result = readResult(join(folder, RESULT_FILE));
-    tally.passed += result?.numPassedTests ?? 0;
-    tally.skipped += (result?.numPendingTests ?? 0) + (result?.numTodoTests ?? 0);
-    tally.failed += result?.numFailedTests ?? 0;
-    if (!result || (!result.success && result.numFailedTests === 0)) tally.failed += 1;
+    const { passed, failed, skipped } = readTally(folder);
+    tally.passed += passed;
+    tally.failed += failed;
+    tally.skipped += skipped;
   }
   return tally;
+}
+
+/**
+ * One package's result. A run that left none, or failed without a failed test (a file that cannot
+ * be loaded, an error outside of any test), counts as one failure.
+ */
+export function readTally(folder: string, file = RESULT_FILE): Tally {
+  const result = readResult(join(folder, file));
+  const failed = result?.numFailedTests ?? 0;
+  const isBroken = !result || (!result.success && failed === 0);
+  return {
+    passed: result?.numPassedTests ?? 0,
+    failed: isBroken ? failed + 1 : failed,
+    skipped: (result?.numPendingTests ?? 0) + (result?.numTodoTests ?? 0),
+  };
 }
 
 function readResult(file: string): VitestResult | undefined {

@@ -1,9 +1,5 @@
-import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { RunReaper } from './run-reaper.ts';
 import { espeakNeed, pocketsphinxNeed } from './start-environment.ts';
-import { onStopSignals } from './stop-signals.ts';
 import {
   FFMPEG_NEED,
   REDIS_NEED,
@@ -11,6 +7,7 @@ import {
   ensureSystemPackages,
 } from './system-packages.ts';
 import { RESULT_FILE, forgetResults, sumResults, testedPackages } from './test-tally.ts';
+import { runTests, succeeds } from './test-run.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 /** turbo wants the package manager on PATH. */
@@ -34,30 +31,6 @@ const TESTS = [
   '--reporter=json',
   `--outputFile.json=${RESULT_FILE}`,
 ];
-
-let stopping = false;
-
-/** Tests bring their own Redis and settings: what the shell holds for a real start is not theirs. */
-function testEnvironment(given: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const environment = { ...given, TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1' };
-  const example = readFileSync(join(ROOT, '.env.example'), 'utf8');
-  const names = [...example.matchAll(/^#? ?([A-Z][A-Z0-9_]*)=/gm)].map(([, name]) => name ?? '');
-  return Object.fromEntries(Object.entries(environment).filter(([name]) => !names.includes(name)));
-}
-
-/** Runs a command with our output; true when it exits with 0. */
-function succeeds(
-  [program = '', ...args]: readonly string[],
-  env: NodeJS.ProcessEnv,
-): Promise<boolean> {
-  const child = spawn(program, args, { cwd: ROOT, env, stdio: ['ignore', 'inherit', 'inherit'] });
-  return new Promise((resolve) => {
-    child.on('error', () => resolve(false));
-    child.on('exit', (code) => {
-      if (!stopping) resolve(code === 0); // a stop ends the run here: no next step
-    });
-  });
-}
 
 /** What the tests need from the system; a desktop whose sound server is another keeps it. */
 async function installNeeds(): Promise<void> {
@@ -89,16 +62,4 @@ async function runEverything(env: NodeJS.ProcessEnv): Promise<number> {
   return testsSucceeded && failed === 0 && failedChecks.length === 0 ? 0 : 1;
 }
 
-const reaper = new RunReaper();
-const stop = () => {
-  stopping = true;
-  void reaper.end().finally(() => process.exit(130));
-};
-onStopSignals(stop, stop);
-try {
-  process.exitCode = await runEverything(reaper.mark(testEnvironment(process.env)));
-} catch (error) {
-  console.error(`antiphon: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 1;
-}
-await reaper.end();
+await runTests(runEverything);

@@ -1,0 +1,98 @@
+import { violations } from '@antiphon/testing/invariant';
+import { until } from '@antiphon/testing/until';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { FaultStack, STREAM_MS, measured, within } from './fault-stack.ts';
+import type { SeenAnswer } from './seen-answer.ts';
+
+const KEY = 'key-of-tenant-a-0123456789';
+const OTHER_KEY = 'key-of-tenant-b-0123456789';
+const MOST_STREAMS = 10;
+const FLOOD = 500;
+
+let faults: FaultStack;
+
+beforeAll(async () => {
+  faults = await FaultStack.start({
+    apiKey: KEY,
+    environment: {
+      'gateway:API_KEYS': `${KEY},${OTHER_KEY}`,
+      'gateway:MAX_STREAMS_PER_KEY': String(MOST_STREAMS),
+    },
+  });
+}, 60_000);
+afterEach(() => faults.untilAtRest());
+afterAll(() => faults?.close());
+
+interface Asking {
+  key?: string;
+  idempotencyKey?: string;
+  body?: Record<string, unknown>;
+  onOutput?: (answer: SeenAnswer) => void;
+}
+const chat = ({ key = KEY, idempotencyKey, body = {}, onOutput }: Asking = {}) =>
+  faults.chat({
+    body,
+    headers: {
+      authorization: `Bearer ${key}`,
+      ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
+    },
+    ...(onOutput ? { onOutput } : {}),
+  });
+const isKept = (answer: SeenAnswer) =>
+  violations(answer, { tokenCount: 40, maxMs: STREAM_MS }).length === 0;
+
+/** From the request to the first token. */
+async function firstTokenMs(key: string): Promise<number> {
+  const askedAtMs = performance.now();
+  let firstAtMs: number | undefined;
+  await chat({
+    key,
+    onOutput: () => {
+      firstAtMs ??= performance.now();
+    },
+  });
+  return (firstAtMs ?? Infinity) - askedAtMs;
+}
+
+it('F19 ten requests with one Idempotency-Key, and one more afterwards: one answer', async () => {
+  const calls = faults.calls();
+  const ask = () => chat({ idempotencyKey: 'order-1' });
+  const answers = await Promise.all(Array.from({ length: 10 }, ask));
+  answers.push(await ask());
+  expect(answers.filter((answer) => !isKept(answer))).toEqual([]);
+  expect(new Set(answers.map(({ ends }) => ends.join()))).toEqual(new Set(['done']));
+  expect(new Set(answers.map(({ streamId }) => streamId)).size).toBe(1);
+  expect(faults.calls()).toBe(calls + 1);
+});
+
+it('F19 the same key with another body is refused; another tenant’s is another one', async () => {
+  const first = await chat({ idempotencyKey: 'order-2' });
+  const refused = await chat({ idempotencyKey: 'order-2', body: { temperature: 0.5 } });
+  expect(refused).toMatchObject({ status: 409, errorCodes: ['idempotency_key_reused'] });
+  const other = await chat({ idempotencyKey: 'order-2', key: OTHER_KEY });
+  expect(other.ends).toEqual(['done']);
+  expect(other.streamId).not.toBe(first.streamId);
+});
+
+it('F26 a key that floods gets 429 beyond its cap, and another one does not notice', async () => {
+  const idleMs = await firstTokenMs(OTHER_KEY);
+  faults.scriptAll({ tokens: 200 });
+  const flood = Array.from({ length: FLOOD }, () => chat());
+  await until(() => faults.upstreams[0]?.activeRequests() === MOST_STREAMS);
+  const floodedMs = await firstTokenMs(OTHER_KEY);
+  const answers = await Promise.all(flood);
+  const refused = answers.filter(({ status }) => status === 429);
+  for (const { retryAfter } of refused) {
+    expect(Number(retryAfter)).toBeGreaterThan(0);
+    expect(Number(retryAfter)).toBeLessThanOrEqual(60);
+  }
+  const accepted = answers.filter(({ status }) => status !== 429);
+  expect(accepted.every(({ ends }) => ends.join() === 'done')).toBe(true);
+  expect(accepted.length).toBeGreaterThanOrEqual(MOST_STREAMS);
+  expect(refused.length).toBeGreaterThan(FLOOD / 2);
+  measured(
+    'F26',
+    `${refused.length} of ${FLOOD} refused; the other key's first token after ${Math.round(floodedMs)} ms, idle ${Math.round(idleMs)} ms`,
+  );
+  expect(floodedMs).toBeLessThan(within(1000));
+});

@@ -1,0 +1,39 @@
+/**
+ * Runs every fault test: real processes, real Redis, broken networks.
+ *
+ *   npm run test:faults                 all of them
+ *   npm run test:faults -- upstream     those of files whose name holds this
+ *   npm run test:faults -- --after-tests   closes with the sum of these and the last `npm test`
+ */
+import { join } from 'node:path';
+import { runTests, succeeds } from './test-run.ts';
+import { FFMPEG_NEED, REDIS_NEED, ensureSystemPackages } from './system-packages.ts';
+import { forgetResults, readTally, sumResults, testedPackages } from './test-tally.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+const RESULT_FILE = '.turbo/faults.json';
+const AFTER_TESTS = '--after-tests';
+
+const given = process.argv.slice(2);
+
+await runTests(async (env) => {
+  const startedAtMs = performance.now();
+  await ensureSystemPackages([REDIS_NEED, FFMPEG_NEED], (text) => console.log(`antiphon: ${text}`));
+  const folder = join(ROOT, 'e2e');
+  forgetResults([folder], RESULT_FILE);
+  const command = ['vitest', 'run', '--config', 'fault/vitest.config.ts'];
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${RESULT_FILE}`];
+  const names = given.filter((argument) => argument !== AFTER_TESTS);
+  const succeeded = await succeeds([...command, ...reporters, ...names], env, 'e2e');
+  const faults = readTally(folder, RESULT_FILE);
+  const seconds = Math.round((performance.now() - startedAtMs) / 1000);
+  console.log(
+    `\nantiphon: fault tests: ${faults.passed} passed, ${faults.failed} failed, in ${seconds} s`,
+  );
+  if (faults.skipped > 0) console.log(`antiphon: ${faults.skipped} skipped`);
+  const before = given.includes(AFTER_TESTS)
+    ? sumResults(testedPackages(ROOT))
+    : { passed: 0, failed: 0 };
+  console.log(`${faults.passed + before.passed} passed, ${faults.failed + before.failed} failed`);
+  return succeeded && faults.failed === 0 ? 0 : 1;
+});
