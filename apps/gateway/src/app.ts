@@ -5,6 +5,7 @@ import type { GatewayContext, GatewayEnv } from './gateway-context.ts';
 import { adminKey } from './middleware/admin-key.ts';
 import { apiKey } from './middleware/api-key.ts';
 import { errorReply, unknownRoute } from './middleware/error-reply.ts';
+import { rateLimit } from './middleware/rate-limit.ts';
 import { requestId } from './middleware/request-id.ts';
 import { requestLog } from './middleware/request-log.ts';
 import { requestMetrics } from './middleware/request-metrics.ts';
@@ -62,9 +63,21 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.get('/metrics', adminKey(config.ADMIN_KEY), metricsText(context));
   addDocs(app);
 
-  const key = apiKey({ keys: context.keys, publicLists: config.PUBLIC_LISTS });
+  const key = apiKey({
+    keys: context.keys,
+    publicLists: config.PUBLIC_LISTS,
+    limits: {
+      requestsPerMinute: config.RATE_LIMIT_REQUESTS_PER_MINUTE,
+      charactersPerMinute: config.RATE_LIMIT_CHARACTERS_PER_MINUTE,
+      audioSecondsPerMinute: config.RATE_LIMIT_AUDIO_SECONDS_PER_MINUTE,
+      streams: config.MAX_STREAMS_PER_KEY,
+    },
+  });
   app.use('/v1/*', key).use('/api/*', key);
   addStreamRoutes(app, context);
+  // Behind those: what runs can be stopped, however much was asked before.
+  const rate = rateLimit(context.rates);
+  app.use('/v1/*', rate).use('/api/*', rate);
   for (const path of ['/v1/*', '/api/*']) {
     app.use(path, async (_c, next) => {
       if (!context.accepting())

@@ -31,6 +31,11 @@ const schema = z
     AUTH_DISABLED: flag(),
     PUBLIC_LISTS: flag(),
     CORS_ORIGINS: commaList(),
+    /** Of each key that has none of its own; 0: none. */
+    RATE_LIMIT_REQUESTS_PER_MINUTE: wholeNumber(0),
+    RATE_LIMIT_CHARACTERS_PER_MINUTE: wholeNumber(0),
+    RATE_LIMIT_AUDIO_SECONDS_PER_MINUTE: wholeNumber(0),
+    MAX_STREAMS_PER_KEY: wholeNumber(0),
     MAX_UPLOAD_BYTES: wholeNumber(26_214_400, 1),
     MAX_INPUT_CHARACTERS: wholeNumber(4096, 1),
     MAX_AUDIO_SECONDS: wholeNumber(7200, 1),

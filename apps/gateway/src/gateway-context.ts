@@ -12,7 +12,10 @@ import type { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import type { GatewayConfig } from './config.ts';
 import type { WorkerDirectory } from './models/worker-directory.ts';
 import type { GatewayMetrics } from './metrics/gateway-metrics.ts';
+import type { KeyLimits } from './tenants/key-list.ts';
 import type { KeyRing } from './tenants/key-ring.ts';
+import type { RateLimits } from './tenants/rate-limits.ts';
+import type { StreamAdmission } from './tenants/stream-admission.ts';
 import type { StreamKeepers } from './replies/stream-keepers.ts';
 import type { StreamWatch } from './replies/stream-watch.ts';
 
@@ -23,6 +26,8 @@ export interface GatewayContext {
   /** Who may ask. */
   keys: KeyRing;
   metrics: GatewayMetrics;
+  rates: RateLimits;
+  admission: StreamAdmission;
   log: StreamLog;
   subscriber: StreamSubscriber;
   /** Over the log's connection. */
@@ -32,13 +37,13 @@ export interface GatewayContext {
   watch: StreamWatch;
   /** Streams that go on without their client. */
   keepers: StreamKeepers;
+  /** Over the log's connection. */
+  idempotency: IdempotencyKeys;
   blobs: BlobStore;
   transcripts: TranscriptStore;
   spokenAnswers: SpokenAnswerStore;
   /** Where the voice assistant's answers are heard. */
   player: AudioPlayer;
-  /** Over the log's connection. */
-  idempotency: IdempotencyKeys;
   logger: Logger;
   /** Whether Redis answers. */
   redisReady: () => boolean;
@@ -52,5 +57,5 @@ export type StreamContext = Omit<GatewayContext, 'keepers' | 'idempotency'>;
 /** Hono's types of every route: Node's request and response, and what middleware found out. */
 export interface GatewayEnv {
   Bindings: HttpBindings;
-  Variables: { requestId: string; receivedAtMs: number; tenantId: string };
+  Variables: { requestId: string; receivedAtMs: number; tenantId: string; limits: KeyLimits };
 }

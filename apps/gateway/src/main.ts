@@ -79,9 +79,9 @@ async function start(): Promise<RunningProcess> {
   const log = new StreamLog(streamRedis);
   const tenantStreams = new TenantStreams(streamRedis);
   const directory = openDirectory(streamRedis, config, onError);
-  const { watch, metrics } = openWatch(config, { log, directory, logger });
-  collectProcessMetrics(metrics.registry);
-  countReconnects(metrics.registry, connections);
+  const { watch, ...counted } = openWatch(config, streamRedis, { log, directory, logger });
+  collectProcessMetrics(counted.metrics.registry);
+  countReconnects(counted.metrics.registry, connections);
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(queueRedis, onError);
   const stores = await openStores(queueRedis, config);
@@ -97,7 +97,7 @@ async function start(): Promise<RunningProcess> {
   const sweeper = sweepBlobs(stores.blobs, onError);
 
   const base = {
-    ...{ gatewayId, config, keys, metrics, log, subscriber, jobs, directory, watch },
+    ...{ gatewayId, config, keys, ...counted, log, subscriber, jobs, directory, watch },
     ...{ ...stores, tenantStreams, player, logger },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
@@ -117,6 +117,7 @@ async function start(): Promise<RunningProcess> {
       keys.close();
       directory.close();
       watch.close();
+      counted.admission.close();
       subscriber.close();
       // A Redis that is away is not waited for.
       await within(REDIS_WAIT_MS, Promise.all([lease.release(), jobs.close()]));

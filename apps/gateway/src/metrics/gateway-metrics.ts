@@ -74,8 +74,9 @@ export class GatewayMetrics {
     this.registry.registerMetric(gauge);
   }
 
-  /** When nobody watches it any more. */
+  /** When it is not watched any more. Readers of a kept one are not counted beside its keeper. */
   stream(stream: WatchedStream): void {
+    if (stream.role === 'follower') return;
     const { kind, tally, claimedAtMs, heardAtMs, openedAtMs } = stream;
     const { status, code } = outcomeOf(tally);
     this.#streams.inc({ kind, status, code });

@@ -2,6 +2,7 @@ import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { addToLogContext } from '@antiphon/shared/runtime/log-context';
 import type { MiddlewareHandler } from 'hono';
 import type { GatewayEnv } from '../gateway-context.ts';
+import { type KeyLimits, NO_LIMITS } from '../tenants/key-list.ts';
 import type { KeyRing } from '../tenants/key-ring.ts';
 
 /** The tenant of everybody while there are no keys. */
@@ -11,6 +12,8 @@ export interface ApiKeyOptions {
   keys: KeyRing;
   /** Lets `GET /v1/audio/voices` and `/v1/audio/models` pass without a key: Open WebUI sends none. */
   publicLists: boolean;
+  /** Of keys that have none of their own, and of everybody while there are no keys. */
+  limits: KeyLimits;
 }
 
 const PUBLIC_LISTS = new Set(['/v1/audio/voices', '/v1/audio/models']);
@@ -19,15 +22,17 @@ const PUBLIC_LISTS = new Set(['/v1/audio/voices', '/v1/audio/models']);
  * `Authorization: Bearer` or `x-api-key` against the keys in force. Runs before anything of the
  * body is read, also on routes that do not exist.
  */
-export function apiKey({ keys, publicLists }: ApiKeyOptions): MiddlewareHandler<GatewayEnv> {
+export function apiKey({ keys, publicLists, limits }: ApiKeyOptions): MiddlewareHandler<GatewayEnv> {
   return async (c, next) => {
     c.set('tenantId', DEFAULT_TENANT);
     const open = publicLists && c.req.method === 'GET' && PUBLIC_LISTS.has(c.req.path);
+    c.set('limits', open ? NO_LIMITS : limits);
     if (!keys.isEmpty && !open) {
       const given = readKey(c.env.incoming.rawHeaders);
       const key = keys.find(given);
       if (!key) throw wrongKey(given);
       c.set('tenantId', key.tenantId);
+      c.set('limits', { ...limits, ...key.limits });
     }
     addToLogContext({ tenantId: c.get('tenantId') });
     await next();

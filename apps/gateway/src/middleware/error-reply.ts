@@ -30,6 +30,8 @@ export function errorReply(logger: Logger): ErrorHandler<GatewayEnv> {
     if (wait !== undefined) {
       const seconds = Math.min(MOST_RETRY_SECONDS, Math.max(1, Math.ceil(wait)));
       c.header('retry-after', String(seconds));
+      const milliseconds = Math.min(MOST_RETRY_SECONDS, Math.max(0.001, wait)) * 1000;
+      c.header('retry-after-ms', String(Math.ceil(milliseconds)));
     }
     return c.json(error.toBody(), status as 400);
   };

@@ -17,14 +17,13 @@ import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { parseConfig } from '../config.ts';
 import type { GatewayContext, StreamContext } from '../gateway-context.ts';
-import { GatewayMetrics } from '../metrics/gateway-metrics.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
+import { openWatch } from '../open-watch.ts';
 import { KeyRing } from '../tenants/key-ring.ts';
 import { ClientConnection, ClientLeft } from './client-connection.ts';
 import { type OpenStreamOptions, type OpenedStream, openStream } from './open-stream.ts';
 import type { ResponseOptions } from './stream-response.ts';
 import { startKeepers } from './stream-keepers.ts';
-import { StreamWatch } from './stream-watch.ts';
 
 /** How one request of a test is answered. */
 export interface AnswerPlan extends Partial<Omit<OpenStreamOptions, 'connection'>> {
@@ -59,7 +58,11 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
   const tenantStreams = new TenantStreams(redis);
   const directory = new WorkerDirectory(redis, { aliases: [], defaults: {}, onError });
   await directory.start();
-  const watch = new StreamWatch({ log, directory, logger, reclaimMs: 1000 });
+  const { watch, ...counted } = openWatch(
+    { ...config, LOCK_DURATION_MS: 0, STALLED_INTERVAL_MS: 0 },
+    redis,
+    { log, directory, logger },
+  );
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(redis, onError);
   const blobs = await openDiskBlobStore(join(tmpdir(), 'antiphon-test-blobs'));
@@ -71,7 +74,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
       gatewayId: 'g1',
       config,
       keys: new KeyRing({ inline: [], file: undefined, logger }),
-      metrics: new GatewayMetrics(),
+      ...counted,
       log,
       subscriber,
       jobs,
@@ -91,6 +94,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
     await context.keepers.close();
     directory.close();
     watch.close();
+    counted.admission.close();
     subscriber.close();
     await jobs.close();
     for (const connection of [redis, subscriberRedis]) connection.disconnect();

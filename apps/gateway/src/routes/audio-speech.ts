@@ -35,13 +35,14 @@ async function speak(
   request: SpeechRequest,
   resume: Resume | undefined,
 ): Promise<Response> {
-  const { config, directory, log, jobs } = context;
+  const { config, directory, log, jobs, rates } = context;
   const { model, worker } = await directory.resolve('tts', request.model || undefined);
   const voice = chooseVoice(worker, request.voice);
   const phrases = cutPhrases(request, {
     markdown: config.STRIP_MARKDOWN,
     maxCharacters: worker.maxPhraseCharacters,
   });
+  await rates.spendCharacters(c, request.input.length);
   const format = request.response_format ?? 'mp3';
   const { gatewayId } = context;
   const speaker = { tenantId: c.get('tenantId'), gatewayId, model, voice };

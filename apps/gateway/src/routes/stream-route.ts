@@ -37,6 +37,28 @@ export async function answerByStream(
   request: StreamRequest,
   reply: (opened: OpenedStream, response: ResponseOptions) => Promise<void>,
 ): Promise<Response> {
+  const asker = {
+    tenantId: c.get('tenantId'),
+    limits: c.get('limits'),
+    requestId: c.get('requestId'),
+  };
+  const leave = await context.admission.admit(asker, request);
+  try {
+    return await answerAdmitted(c, context, request, (opened, response) => {
+      leave.bind(opened.streamId);
+      return reply(opened, response);
+    });
+  } finally {
+    leave.settle();
+  }
+}
+
+async function answerAdmitted(
+  c: Context<GatewayEnv>,
+  context: GatewayContext,
+  request: StreamRequest,
+  reply: (opened: OpenedStream, response: ResponseOptions) => Promise<void>,
+): Promise<Response> {
   const connection = new ClientConnection(c.env.outgoing, {
     writeStallMs: context.config.WRITE_STALL_TIMEOUT_MS,
   });

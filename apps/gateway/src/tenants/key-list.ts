@@ -11,6 +11,10 @@ export interface KeyLimits {
   streams: number;
 }
 
+export const NO_LIMITS: KeyLimits = {
+  ...{ requestsPerMinute: 0, charactersPerMinute: 0, audioSecondsPerMinute: 0, streams: 0 },
+};
+
 /** One API key, by its digest: the key itself is nowhere kept. */
 export interface ApiKey {
   /** SHA-256. */

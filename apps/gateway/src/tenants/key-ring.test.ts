@@ -2,7 +2,7 @@ import { mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from '@antiphon/shared/runtime/logger';
-import { ConfigError } from '@antiphon/shared/runtime/load-config';
+import type { ConfigError } from '@antiphon/shared/runtime/load-config';
 import { until } from '@antiphon/testing/until';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { KeyRing } from './key-ring.ts';

@@ -106,7 +106,7 @@ async function openContext(config: GatewayConfig, given: Given) {
     },
     onError,
   });
-  const { watch, metrics } = openWatch(config, { log, directory, logger });
+  const { watch, ...counted } = openWatch(config, streamRedis, { log, directory, logger });
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(queueRedis, onError);
   const stores = await openStores(queueRedis, config);
@@ -120,7 +120,7 @@ async function openContext(config: GatewayConfig, given: Given) {
       gatewayId,
       config,
       keys,
-      metrics,
+      ...counted,
       log,
       subscriber,
       jobs,
@@ -137,9 +137,7 @@ async function openContext(config: GatewayConfig, given: Given) {
   const close = async () => {
     await context.keepers.close();
     keys.close();
-    directory.close();
-    watch.close();
-    subscriber.close();
+    for (const open of [directory, watch, counted.admission, subscriber]) open.close();
     await lease.release();
     await jobs.close().catch(onError);
     for (const redis of [queueRedis, streamRedis, subscriberRedis]) redis.disconnect();

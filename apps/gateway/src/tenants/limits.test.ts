@@ -1,0 +1,218 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { wavHeader } from '@antiphon/shared/audio/wav';
+import type { JobHandler } from '@antiphon/shared/queue/job-worker';
+import { expectError } from '@antiphon/testing/error-envelope';
+import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { startScriptedWorker } from '@antiphon/testing/scripted-worker';
+import { until } from '@antiphon/testing/until';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import {
+  answerChat,
+  chatFrame,
+  hearOneSegment,
+  speakPhrases,
+  speakSilence,
+} from '../testing/scripted-handlers.ts';
+import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
+
+let redis: RedisServer;
+let gateway: TestGateway;
+let directory: string;
+const closing: (() => Promise<void>)[] = [];
+
+/** Each test has keys of its own, since their minutes do not end in a test. */
+const KEY_FILE = `
+requests:key-of-requests-0123456789 requests-per-minute=2
+plain:key-of-nobody-in-particular
+streams:key-of-streams-0123456789 streams=2
+characters:key-of-characters-0123456789 characters-per-minute=40
+chat:key-of-chat-0123456789 characters-per-minute=8
+seconds:key-of-seconds-0123456789 audio-seconds-per-minute=3
+`;
+const keys = Object.fromEntries(
+  [...KEY_FILE.matchAll(/^(\w+):(\S+)/gm)].map(([, name = '', key = '']) => [name, key]),
+);
+
+/** Says something, and goes on until it is stopped. */
+const endless: JobHandler<'chat'> = async ({ producer, signal }) => {
+  await producer.append({ type: 'text-delta', bytes: chatFrame('Well') }, { signal });
+  await once(signal, 'abort');
+  signal.throwIfAborted();
+};
+const scripts: Record<string, JobHandler<'chat'>> = {
+  endless,
+  short: answerChat('Good day.'),
+  spoken: speakPhrases(['Good morning.']),
+};
+
+beforeAll(async () => {
+  redis = await startRedis();
+  const redisUrl = redis.url;
+  directory = await mkdtemp(join(tmpdir(), 'antiphon-limits-'));
+  const file = join(directory, 'keys');
+  await writeFile(file, KEY_FILE);
+  const llm = await startScriptedWorker({
+    ...{ redisUrl, kind: 'chat' as const, announced: { models: Object.keys(scripts) } },
+    concurrency: 16,
+    handler: async (given) => scripts[given.job.model]?.(given),
+  });
+  const tts = await startScriptedWorker({
+    ...{ redisUrl, kind: 'speech' as const, handler: speakSilence },
+    announced: { models: ['tts-1'], voices: 'any' },
+  });
+  const stt = await startScriptedWorker({
+    ...{ redisUrl, kind: 'transcription' as const, handler: hearOneSegment },
+    announced: { models: ['whisper-1'] },
+  });
+  gateway = await openTestGateway(redis.url, { API_KEYS_FILE: file });
+  closing.push(...[gateway, llm, tts, stt].map((opened) => () => opened.close()));
+});
+afterAll(async () => {
+  for (const close of closing) await close();
+  await rm(directory, { recursive: true });
+  await redis.close();
+});
+
+const get = (name: string, path = '/v1/models') =>
+  fetch(`${gateway.url}${path}`, { headers: { authorization: `Bearer ${keys[name]}` } });
+const post = (name: string, path: string, body: object) =>
+  fetch(`${gateway.url}${path}`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      authorization: `Bearer ${keys[name]}`,
+    },
+    body: JSON.stringify(body),
+  });
+const messages = [{ role: 'user', content: 'Hello' }];
+const chat = (name: string, model: string, more = {}) =>
+  post(name, '/v1/chat/completions', { model, messages, stream: true, ...more });
+const LIMITED = { status: 429, type: 'requests', code: 'rate_limit_exceeded' };
+
+it('tells a key with a limit what is left, on every answer, and refuses what is over it', async () => {
+  const first = await get('requests');
+  expect(first.headers.get('x-ratelimit-limit-requests')).toBe('2');
+  expect(first.headers.get('x-ratelimit-remaining-requests')).toBe('1');
+  expect(first.headers.get('x-ratelimit-reset-requests')).toMatch(/^(1m0s|5\d(\.\d+)?s)$/);
+  const streamed = await chat('requests', 'short');
+  expect(streamed.status).toBe(200);
+  expect(await streamed.text()).toContain('[DONE]');
+  expect(streamed.headers.get('x-ratelimit-remaining-requests')).toBe('0');
+  expect(streamed.headers.get('x-stream-id')).toMatch(/^s/);
+
+  for (const refused of [await get('requests'), await chat('requests', 'short')]) {
+    expect(refused.headers.get('x-ratelimit-remaining-requests')).toBe('0');
+    expect(refused.headers.get('x-should-retry')).toBe('true');
+    const seconds = Number(refused.headers.get('retry-after'));
+    expect(seconds).toBeGreaterThan(50);
+    expect(seconds).toBeLessThanOrEqual(60);
+    const milliseconds = Number(refused.headers.get('retry-after-ms'));
+    expect(Math.ceil(milliseconds / 1000)).toBe(seconds);
+    await expectError(refused, {
+      ...LIMITED,
+      message:
+        /^Rate limit reached for requests per min\. Limit 2, Used 2, Requested 1\. Please try again in /,
+    });
+  }
+  // What runs can be looked at and stopped all the same.
+  expect((await get('requests', '/v1/streams')).status).toBe(200);
+  expect((await post('requests', '/api/stop_all', {})).status).toBe(200);
+});
+
+it('says nothing of limits to a key that has none', async () => {
+  const headers = [...(await get('plain')).headers.keys()];
+  expect(headers.filter((name) => name.startsWith('x-ratelimit'))).toEqual([]);
+});
+
+it('opens no more streams than a key may have at once, and another when one has ended', async () => {
+  const running = [await chat('streams', 'endless'), await chat('streams', 'endless')];
+  expect(running.map(({ status }) => status)).toEqual([200, 200]);
+  const refused = await chat('streams', 'short');
+  expect(refused.headers.get('retry-after')).toBe('1');
+  await expectError(refused, {
+    ...LIMITED,
+    message:
+      'Rate limit reached for concurrent streams. Limit 2, Used 2, Requested 1. Please try again when one of them has ended.',
+  });
+  expect((await chat('plain', 'short')).status).toBe(200);
+  await post('streams', `/v1/streams/${running[0]?.headers.get('x-stream-id')}/cancel`, {});
+  await running[0]?.text();
+  await until(async () => {
+    const next = await chat('streams', 'short');
+    await next.text();
+    return next.status === 200;
+  });
+  await running[1]?.body?.cancel(); // its client leaves
+  await until(async () => (await get('streams', '/v1/streams')).status === 200);
+  await until(async () => {
+    const both = [await chat('streams', 'endless'), await chat('streams', 'endless')];
+    const opened = both.every(({ status }) => status === 200);
+    for (const { body } of both) await body?.cancel();
+    return opened;
+  });
+});
+
+it('holds no place for a request that opens no stream', async () => {
+  for (let count = 0; count < 3; count += 1)
+    expect((await chat('streams', 'unknown')).status).toBe(404);
+  await until(async () => (await chat('streams', 'short')).status === 200);
+});
+
+it('counts what is to be spoken before it is, and what is less still passes', async () => {
+  const speech = (input: string) =>
+    post('characters', '/v1/audio/speech', { model: 'tts-1', voice: 'x', input });
+  expect((await speech('This sentence has thirty letters')).status).toBe(200); // and two more
+  await expectError(await speech('Nine chars'), {
+    ...LIMITED,
+    message:
+      /^Rate limit reached for characters of speech per min\. Limit 40, Used 32, Requested 10/,
+  });
+  expect((await speech('Eight :)')).status).toBe(200);
+  expect((await speech('x')).status).toBe(429);
+  expect((await chat('characters', 'short')).status).toBe(200); // which is not spoken
+});
+
+it('lets a spoken answer end that goes over the limit, and refuses the next one', async () => {
+  const audio = { voice: 'x', format: 'pcm16' };
+  const spoken = () => chat('chat', 'spoken', { modalities: ['text', 'audio'], audio });
+  const first = await spoken();
+  expect(await first.text()).toContain('[DONE]');
+  await until(async () => {
+    const next = await spoken();
+    await next.text();
+    return next.status === 429;
+  });
+  await expectError(await spoken(), {
+    ...LIMITED,
+    message: /^Rate limit reached for characters of speech per min\. Limit 8, Used \d+\. Please/,
+  });
+  expect((await chat('chat', 'short')).status).toBe(200);
+});
+
+it('counts the seconds of audio that were heard', async () => {
+  const wav = Buffer.concat([
+    wavHeader({ sampleRateHz: 16_000, dataBytes: 8000 }),
+    new Uint8Array(8000),
+  ]);
+  const transcribe = () => {
+    const body = new FormData();
+    body.set('file', new Blob([wav]), 'speech.wav');
+    const headers = { authorization: `Bearer ${keys['seconds']}` };
+    return fetch(`${gateway.url}/v1/audio/transcriptions`, { method: 'POST', headers, body });
+  };
+  let heard = 0;
+  await until(async () => {
+    const response = await transcribe();
+    if (response.status === 200) heard += 1;
+    return response.status === 429;
+  });
+  expect(heard).toBeGreaterThanOrEqual(2); // two seconds each by the worker's 1.5
+  expect(heard).toBeLessThan(5);
+  await expectError(await transcribe(), {
+    ...LIMITED,
+    message: /^Rate limit reached for seconds of audio per min\. Limit 3, Used [4-9]\. Please/,
+  });
+});

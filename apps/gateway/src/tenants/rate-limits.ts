@@ -1,0 +1,101 @@
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import type { Context } from 'hono';
+import type { Redis } from 'ioredis';
+import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible';
+import type { GatewayEnv } from '../gateway-context.ts';
+
+/** What is counted per minute. */
+export type RateUnit = 'requests' | 'characters' | 'audio-seconds';
+
+/** A tenant's minute: it begins with its first use. */
+export interface RateUsage {
+  limit: number;
+  used: number;
+  /** Until it begins anew, ms. */
+  resetMs: number;
+}
+
+const WINDOW_SECONDS = 60;
+
+/**
+ * What tenants used within the minute, over all gateways; while Redis is away, of this one alone.
+ * Limits are the caller's: they differ by key. Only what spends throws.
+ */
+export class RateLimits {
+  readonly #counters: Record<RateUnit, RateLimiterRedis>;
+
+  constructor(redis: Redis) {
+    const counter = (unit: RateUnit) => {
+      const options = { points: Number.MAX_SAFE_INTEGER, duration: WINDOW_SECONDS };
+      return new RateLimiterRedis({
+        ...options,
+        storeClient: redis,
+        keyPrefix: `antiphon:rate:${unit}`,
+        rejectIfRedisNotReady: true,
+        insuranceLimiter: new RateLimiterMemory(options),
+      });
+    };
+    this.#counters = {
+      requests: counter('requests'),
+      characters: counter('characters'),
+      'audio-seconds': counter('audio-seconds'),
+    };
+  }
+
+  /** Counts `amount`, a whole number, whether or not that is over the limit. One round trip. */
+  async use(unit: RateUnit, tenantId: string, amount: number, limit: number): Promise<RateUsage> {
+    const { consumedPoints, msBeforeNext } = await this.#counters[unit].consume(tenantId, amount);
+    return { limit, used: consumedPoints, resetMs: msBeforeNext };
+  }
+
+  /** Counts nothing. */
+  async look(unit: RateUnit, tenantId: string, limit: number): Promise<RateUsage> {
+    const found = await this.#counters[unit].get(tenantId);
+    return { limit, used: found?.consumedPoints ?? 0, resetMs: found?.msBeforeNext ?? 0 };
+  }
+
+  /**
+   * Counts `amount` unless it goes over the limit: then `rate_limit_exceeded`, and less may still
+   * be used.
+   */
+  async spend(unit: RateUnit, tenantId: string, amount: number, limit: number): Promise<void> {
+    const usage = await this.use(unit, tenantId, amount, limit);
+    if (usage.used <= limit) return;
+    await this.#counters[unit].reward(tenantId, amount);
+    throw rateLimited(unit, { ...usage, used: usage.used - amount }, amount);
+  }
+
+  /** `spend` of text that is to be spoken, for a key that has such a limit. */
+  async spendCharacters(c: Context<GatewayEnv>, characters: number): Promise<void> {
+    const limit = c.get('limits').charactersPerMinute;
+    if (limit > 0) await this.spend('characters', c.get('tenantId'), characters, limit);
+  }
+}
+
+const UNIT_NAMES: Record<RateUnit, string> = {
+  requests: 'requests',
+  characters: 'characters of speech',
+  'audio-seconds': 'seconds of audio',
+};
+
+/** 429 in OpenAI's words. */
+export function rateLimited(
+  unit: RateUnit,
+  { limit, used, resetMs }: RateUsage,
+  requested?: number,
+): VoiceError {
+  const asked = requested === undefined ? '' : `, Requested ${requested}`;
+  return new VoiceError('rate_limit_exceeded', {
+    message: `Rate limit reached for ${UNIT_NAMES[unit]} per min. Limit ${limit}, Used ${used}${asked}. Please try again in ${goDuration(resetMs)}.`,
+    retryAfterSeconds: resetMs / 1000,
+  });
+}
+
+/** As OpenAI's headers write times: `120ms`, `1.2s`, `1m0s`. */
+export function goDuration(milliseconds: number): string {
+  const whole = Math.max(0, Math.ceil(milliseconds));
+  if (whole < 1000) return `${whole}ms`;
+  const minutes = Math.floor(whole / 60_000);
+  const seconds = `${(whole % 60_000) / 1000}s`;
+  return minutes > 0 ? `${minutes}m${seconds}` : seconds;
+}

@@ -1,0 +1,142 @@
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import type { StreamRoute, WatchedStream } from '../replies/watched-stream.ts';
+import type { KeyLimits } from './key-list.ts';
+import { type RateLimits, type RateUnit, rateLimited } from './rate-limits.ts';
+import type { StreamSlots } from './stream-slots.ts';
+
+/** What a running stream used is told so often. */
+const TELL_MS = 1000;
+
+export interface Asker {
+  tenantId: string;
+  limits: KeyLimits;
+  requestId: string;
+}
+
+export interface AskedStream {
+  route: StreamRoute;
+  opening: { kind: string; speech?: string | undefined };
+}
+
+/** A stream's leave to be opened. */
+export interface Leave {
+  /** It was opened: what it uses counts, and its place is free when it is over. */
+  bind(streamId: string): void;
+  /** The request is over; where no stream was opened, the place is free. */
+  settle(): void;
+}
+
+/** A stream of a tenant that has limits. */
+interface Admitted extends Asker {
+  toldCharacters: number;
+  toldSeconds: number;
+}
+
+export interface StreamAdmissionOptions {
+  rates: RateLimits;
+  slots: StreamSlots;
+  /** What is watched by this gateway. */
+  streams: () => Iterable<WatchedStream>;
+}
+
+/** Who may open a stream, and what it then uses. */
+export class StreamAdmission {
+  readonly #options: StreamAdmissionOptions;
+  readonly #admitted = new Map<string, Admitted>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(options: StreamAdmissionOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => {
+      if (this.#admitted.size === 0) return;
+      for (const stream of options.streams()) this.#tell(stream);
+    }, TELL_MS);
+    this.#timer.unref();
+  }
+
+  /**
+   * Throws `rate_limit_exceeded` when the tenant has all its streams, or has used up what this one
+   * would use more of. One round trip for a tenant with limits, none for others.
+   */
+  async admit(asker: Asker, asked: AskedStream): Promise<Leave> {
+    const { tenantId, limits, requestId } = asker;
+    const { slots } = this.#options;
+    const [place, ...looks] = await Promise.allSettled([
+      limits.streams > 0 ? slots.take(tenantId, requestId, limits.streams) : true,
+      ...this.#lookAtRates(asker, asked),
+    ]);
+    const refused = looks.find((look) => look.status === 'rejected');
+    if (refused) {
+      slots.free(tenantId, requestId);
+      throw refused.reason;
+    }
+    if (place.status === 'fulfilled' && !place.value) throw tooManyStreams(limits.streams);
+    let bound = false;
+    return {
+      bind: (streamId) => {
+        bound = true;
+        this.#admitted.set(streamId, { ...asker, toldCharacters: 0, toldSeconds: 0 });
+      },
+      settle: () => {
+        if (!bound) slots.free(tenantId, requestId);
+      },
+    };
+  }
+
+  /** Told of each stream that is not watched any more. A kept one goes on without its client's reader. */
+  over(stream: WatchedStream): void {
+    this.#tell(stream);
+    if (stream.role === 'follower') return;
+    const { streamId } = stream.reader;
+    const admitted = this.#admitted.get(streamId);
+    if (!admitted) return;
+    this.#admitted.delete(streamId);
+    this.#options.slots.free(admitted.tenantId, admitted.requestId);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#options.slots.close();
+  }
+
+  /** A request's own text is counted before; here what is only known when it is there. */
+  #lookAtRates({ tenantId, limits }: Asker, { route, opening }: AskedStream): Promise<void>[] {
+    const isSpokenChat = opening.kind === 'chat' && opening.speech !== undefined;
+    const look = async (unit: RateUnit, limit: number): Promise<void> => {
+      const usage = await this.#options.rates.look(unit, tenantId, limit);
+      if (usage.used >= limit) throw rateLimited(unit, usage);
+    };
+    return [
+      ...(isSpokenChat && limits.charactersPerMinute > 0
+        ? [look('characters', limits.charactersPerMinute)]
+        : []),
+      ...(route.queues.stt !== undefined && limits.audioSecondsPerMinute > 0
+        ? [look('audio-seconds', limits.audioSecondsPerMinute)]
+        : []),
+    ];
+  }
+
+  /** Counts what the stream has used since the last time. */
+  #tell({ reader, tally }: WatchedStream): void {
+    const admitted = this.#admitted.get(reader.streamId);
+    if (!admitted) return;
+    const { tenantId, limits, toldCharacters, toldSeconds } = admitted;
+    // Two readers of one stream count the same.
+    const characters = Math.max(0, tally.phraseCharacters - toldCharacters);
+    const seconds = Math.max(0, Math.ceil(tally.heardSeconds) - toldSeconds);
+    admitted.toldCharacters += characters;
+    admitted.toldSeconds += seconds;
+    const { rates } = this.#options;
+    if (characters > 0 && limits.charactersPerMinute > 0)
+      void rates.use('characters', tenantId, characters, limits.charactersPerMinute);
+    if (seconds > 0 && limits.audioSecondsPerMinute > 0)
+      void rates.use('audio-seconds', tenantId, seconds, limits.audioSecondsPerMinute);
+  }
+}
+
+/** When one of them ends is not known; they are short. */
+const tooManyStreams = (limit: number): VoiceError =>
+  new VoiceError('rate_limit_exceeded', {
+    message: `Rate limit reached for concurrent streams. Limit ${limit}, Used ${limit}, Requested 1. Please try again when one of them has ended.`,
+    retryAfterSeconds: 1,
+  });

@@ -1,0 +1,74 @@
+import { readFileSync } from 'node:fs';
+import type { Redis } from 'ioredis';
+
+/** A gateway that died holds its places for so long. */
+const LEASE_MS = 10_000;
+/** Several times within a lease: one lost renewal frees nothing. */
+const RENEWALS = 4;
+
+interface SlotScripts {
+  antiphonTakeSlot(key: string, id: string, limit: number, leaseMs: number): Promise<number>;
+  antiphonRenewSlots(key: string, leaseMs: number, ...ids: string[]): Promise<number>;
+}
+
+const slotsKey = (tenantId: string): string => `antiphon:tenant:${tenantId}:slots`;
+
+/**
+ * How many streams each tenant has at once, over all gateways: places with leases in Redis, renewed
+ * while this process lives. While Redis is away, by what this process knows.
+ */
+export class StreamSlots {
+  readonly #redis: Redis & SlotScripts;
+  readonly #leaseMs: number;
+  readonly #onError: (error: Error) => void;
+  readonly #held = new Map<string, Set<string>>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(redis: Redis, onError: (error: Error) => void, leaseMs = LEASE_MS) {
+    this.#redis = defineSlotScripts(redis);
+    this.#onError = onError;
+    this.#leaseMs = leaseMs;
+    this.#timer = setInterval(() => void this.#renew(), leaseMs / RENEWALS);
+    this.#timer.unref();
+  }
+
+  /** Whether there was a place; `id` frees it. Never rejects. */
+  async take(tenantId: string, id: string, limit: number): Promise<boolean> {
+    const used = await this.#redis
+      .antiphonTakeSlot(slotsKey(tenantId), id, limit, this.#leaseMs)
+      .catch(() => this.#held.get(tenantId)?.size ?? 0);
+    if (used >= limit) return false;
+    this.#held.set(tenantId, (this.#held.get(tenantId) ?? new Set()).add(id));
+    return true;
+  }
+
+  /** Not awaited by anybody: a place that could not be freed is free when its lease runs out. */
+  free(tenantId: string, id: string): void {
+    const held = this.#held.get(tenantId);
+    if (!held?.delete(id)) return;
+    if (held.size === 0) this.#held.delete(tenantId);
+    this.#redis.zrem(slotsKey(tenantId), id).catch(() => undefined);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  async #renew(): Promise<void> {
+    const renewals = [...this.#held].map(([tenantId, ids]) =>
+      this.#redis.antiphonRenewSlots(slotsKey(tenantId), this.#leaseMs, ...ids),
+    );
+    await Promise.all(renewals).catch(this.#onError);
+  }
+}
+
+function defineSlotScripts(redis: Redis): Redis & SlotScripts {
+  for (const [command, file] of [
+    ['antiphonTakeSlot', 'take-slot.lua'],
+    ['antiphonRenewSlots', 'renew-slots.lua'],
+  ] as const) {
+    const lua = readFileSync(new URL(file, import.meta.url), 'utf8');
+    redis.defineCommand(command, { numberOfKeys: 1, lua });
+  }
+  return redis as Redis & SlotScripts;
+}
