@@ -40,6 +40,8 @@ export interface StackOptions {
   environment?: Record<string, string>;
   /** Models that must be listed before the stack counts as up. */
   models: string[];
+  /** Of Redis; none unless told. */
+  redisPassword?: string;
   /** One of `API_KEYS`, where the gateway has any. */
   apiKey?: string;
 }
@@ -53,8 +55,10 @@ export async function startStack({
   environment = {},
   models,
   apiKey,
+  redisPassword,
 }: StackOptions): Promise<Stack> {
-  const redis = await startRedis();
+  const redis = await startRedis(redisPassword ? ['--requirepass', redisPassword] : []);
+  const redisUrl = redisPassword ? `redis://:${redisPassword}@127.0.0.1:${redis.port}` : redis.url;
   const dataDirectory = await mkdtemp(join(tmpdir(), 'antiphon-e2e-'));
   const port = await freePort();
   const processes: AppProcess[] = [];
@@ -71,7 +75,7 @@ export async function startStack({
     );
     const started = startApp(name, {
       ...Object.fromEntries(inherited),
-      REDIS_URL: redis.url,
+      REDIS_URL: redisUrl,
       DATA_DIR: dataDirectory,
       PORT: String(port),
       LOG_LEVEL: 'info',
