@@ -16,7 +16,9 @@ import { chatCompletions } from './routes/chat-completions.ts';
 import { addDocs } from './routes/docs.ts';
 import { health, live, ready } from './routes/health.ts';
 import { metricsText } from './routes/metrics.ts';
+import { queueList } from './routes/queues.ts';
 import { audioModelList, modelById, modelList, voiceList } from './routes/models.ts';
+import { streamAudio } from './routes/stream-audio.ts';
 import { streamEvents } from './routes/stream-events.ts';
 import {
   stopAll,
@@ -32,13 +34,14 @@ const CORS_HEADERS = {
   allowHeaders: [
     ...['authorization', 'x-api-key', 'content-type', 'idempotency-key', 'x-client-request-id'],
     ...['openai-organization', 'openai-project', 'openai-beta'],
-    ...['x-stream-resume', 'last-event-id', 'range'],
+    ...['x-stream-resume', 'last-event-id', 'range', 'if-range'],
     ...['lang', 'package-version', 'os', 'arch', 'runtime', 'runtime-version', 'retry-count']
       .concat('timeout', 'async', 'read-timeout', 'helper-method', 'custom-poll-interval')
       .map((name) => `x-stainless-${name}`),
   ],
   exposeHeaders: [
     ...['x-request-id', 'x-stream-id', 'idempotent-replayed', 'retry-after', 'x-should-retry'],
+    ...['content-range', 'accept-ranges', 'etag'],
     ...['server-timing', 'x-cache', 'retry-after-ms'],
     ...['limit', 'remaining', 'reset'].map((name) => `x-ratelimit-${name}-requests`),
   ],
@@ -61,6 +64,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.get('/health/live', live);
   app.get('/health/ready', ready(context));
   app.get('/metrics', adminKey(config.ADMIN_KEY), metricsText(context));
+  app.get('/queues', adminKey(config.ADMIN_KEY), queueList(context));
   addDocs(app);
 
   const key = apiKey({
@@ -86,6 +90,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
     });
   }
   app.get('/v1/streams/:id/events', streamEvents(context));
+  app.get('/v1/streams/:id/audio', streamAudio(context));
   app.post('/v1/chat/completions', chatCompletions(context));
   app.post('/api/openai', assistant(context));
   app.post('/v1/audio/speech', audioSpeech(context));

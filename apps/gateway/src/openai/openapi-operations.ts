@@ -82,6 +82,25 @@ const STREAM_OPERATIONS: GatewayOperation[] = [
     answers: [EVENTS],
   },
   {
+    method: 'get',
+    path: '/v1/streams/{id}/audio',
+    tag: 'streams',
+    summary: 'The sound of a stream again, all of it or a range of bytes',
+    description:
+      'Of a stream as `/v1/streams/{id}/events` takes it, when it was finished: `Range: bytes=` gives 206 or 416. While it is spoken: all of it as it comes, or a range of what is there. Every byte is that of the first answer.',
+    parameters: streamId,
+    query: z.object({
+      format: z
+        .enum(AUDIO_FORMATS.filter((format) => format !== 'aac'))
+        .optional()
+        .describe('That of the request unless told.'),
+    }),
+    headers: STREAM_HEADERS,
+    answers: Object.entries(CONTENT_TYPES).flatMap(([format, type]) =>
+      format === 'aac' ? [] : [type],
+    ),
+  },
+  {
     method: 'post',
     path: '/v1/streams/{id}/cancel',
     tag: 'streams',

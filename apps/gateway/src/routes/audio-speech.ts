@@ -56,7 +56,11 @@ async function speak(
       {
         resume,
         answer: { type: 'speech', ...answer },
-        route: { queues: { tts: worker.queueName }, firstStage: 'tts' },
+        route: {
+          queues: { tts: worker.queueName },
+          firstStage: 'tts',
+          phraseCount: phrases.length,
+        },
         deadlines: configuredDeadlines(context),
         opening: {
           kind: 'speech',

@@ -215,6 +215,12 @@ export const ERROR_CATALOG = {
     apiCode: null,
     message: 'Unsupported content type.',
   },
+  range_not_satisfiable: {
+    status: 416,
+    type: INVALID,
+    retryable: false,
+    message: 'The sound has no such bytes.',
+  },
   headers_too_large: {
     status: 431,
     type: INVALID,
