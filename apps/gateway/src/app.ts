@@ -16,7 +16,6 @@ import { chatCompletions } from './routes/chat-completions.ts';
 import { addDocs } from './routes/docs.ts';
 import { health, live, ready } from './routes/health.ts';
 import { metricsText } from './routes/metrics.ts';
-import { queueList } from './routes/queues.ts';
 import { audioModelList, modelById, modelList, voiceList } from './routes/models.ts';
 import { streamAudio } from './routes/stream-audio.ts';
 import { streamEvents } from './routes/stream-events.ts';
@@ -64,7 +63,6 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.get('/health/live', live);
   app.get('/health/ready', ready(context));
   app.get('/metrics', adminKey(config.ADMIN_KEY), metricsText(context));
-  app.get('/queues', adminKey(config.ADMIN_KEY), queueList(context));
   addDocs(app);
 
   const key = apiKey({
