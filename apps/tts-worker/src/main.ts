@@ -32,14 +32,14 @@ await runProcess('tts-worker', async () => {
       parallelPhrases: service.parallelPhrases,
       maxPhraseCharacters: service.maxPhraseCharacters,
     }),
-    createHandler: ({ log, jobs, redis }) => {
+    createHandler: ({ log, jobs, redis, registry }) => {
       const { SPEECH_CACHE: scope, SPEECH_CACHE_MAX_BYTES: maxBytes } = config;
-      const ttlMs = config.SPEECH_CACHE_TTL_MS;
       const onFailure = (error: unknown) => logger.warn({ err: error }, 'speech cache');
+      const limits = { maxBytes, ttlMs: config.SPEECH_CACHE_TTL_MS };
       const cache =
         scope === 'off'
           ? undefined
-          : new PhraseCache(new SpeechCache(redis, { maxBytes, ttlMs, onFailure }), scope);
+          : new PhraseCache(new SpeechCache(redis, { ...limits, registry, onFailure }), scope);
       return createSpeechHandler({ service, fallback, cache, log, jobs, logger });
     },
     createGiveUp: createSpeechGiveUp,

@@ -44,6 +44,8 @@ export interface StageContext {
   redis: Redis;
   logger: Logger;
   concurrency: number;
+  /** The worker's `/metrics`. */
+  registry: Registry;
 }
 
 export interface StageWorkerOptions<Kind extends JobKind> {
@@ -97,7 +99,7 @@ export async function startStageWorker<Kind extends JobKind>(
   const workerId = createWorkerId(stage);
   const name = queueName(stage, engineName);
   const registry = openRegistry(config, connections);
-  const context = { log, jobs, redis: queueRedis, logger, concurrency };
+  const context = { log, jobs, redis: queueRedis, logger, concurrency, registry };
   const worker = new JobWorker<Kind>({
     kind,
     queueName: name,

@@ -1,5 +1,6 @@
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { PATIENCE, until } from '@antiphon/testing/until';
+import { Registry } from 'prom-client';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { openRedis, whenReady } from '../queue/redis.ts';
 import type { ScriptedRedis } from '../streams/stream-scripts.ts';
@@ -61,6 +62,23 @@ it('gives back what was kept, byte for byte, and nothing else', async () => {
   const found = await cache.find('a');
   expect(Buffer.from(found ?? []).equals(pcm.subarray(10))).toBe(true);
   expect(await cache.find('b')).toBeUndefined();
+});
+
+it('counts what it was asked for', async () => {
+  const registry = new Registry();
+  const cache = cacheOf({ registry });
+  await cache.find('a');
+  await cache.keep('a', sound(100));
+  await cache.find('a');
+  await cache.find('b');
+  const lines = (await registry.metrics())
+    .split('\n')
+    .filter((line) => line.startsWith('antiphon'));
+  expect(lines).toEqual([
+    'antiphon_speech_cache_lookups_total{result="hit"} 1',
+    'antiphon_speech_cache_lookups_total{result="miss"} 2',
+    'antiphon_speech_cache_lookups_total{result="failed"} 0',
+  ]);
 });
 
 it('keeps the first of two', async () => {
@@ -179,7 +197,8 @@ it('does not wait for a Redis that is away or silent', async () => {
   const own = await startRedis();
   const connection = openRedis(own.url, { role: 'patient', onError: () => undefined });
   await whenReady(connection);
-  const cache = cacheOver(connection);
+  const registry = new Registry();
+  const cache = cacheOver(connection, { registry });
   await cache.keep('a', sound(100));
   process.kill(own.pid, 'SIGSTOP');
   const startedAtMs = performance.now();
@@ -191,6 +210,7 @@ it('does not wait for a Redis that is away or silent', async () => {
   await until(() => connection.status !== 'ready');
   expect(await cache.find('a')).toBeUndefined();
   expect(await cache.keep('b', sound(100))).toBe(false);
+  expect(await registry.metrics()).toMatch(/result="failed"} [1-9]/);
   connection.disconnect();
 });
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
+import { Counter, type Registry } from 'prom-client';
 
 /** The braces keep its keys in one slot of a Redis cluster. */
 const PREFIX = 'antiphon:{speech-cache}:';
@@ -21,6 +22,8 @@ export interface SpeechCacheOptions {
   maxBytes: number;
   /** `SPEECH_CACHE_TTL_MS`: from when it was made; use does not lengthen it. */
   ttlMs: number;
+  /** Where look-ups are counted; left out: nowhere. */
+  registry?: Registry;
   /** Redis failed; told once until it works again. */
   onFailure: (error: unknown) => void;
 }
@@ -33,15 +36,24 @@ export interface SpeechCacheOptions {
 export class SpeechCache {
   readonly #redis: Redis & SpeechScripts;
   readonly #options: SpeechCacheOptions;
+  readonly #lookups: Counter;
   #failing = false;
 
   constructor(redis: Redis, options: SpeechCacheOptions) {
     this.#redis = defineSpeechScripts(redis);
     this.#options = options;
+    this.#lookups = new Counter({
+      name: 'antiphon_speech_cache_lookups_total',
+      help: 'Phrases looked for in the cache of speech; failed: Redis was away, slow or full',
+      labelNames: ['result'],
+      registers: options.registry ? [options.registry] : [],
+    });
+    for (const result of ['hit', 'miss', 'failed']) this.#lookups.inc({ result }, 0);
   }
 
   async find(id: string): Promise<Uint8Array | undefined> {
     const found = await this.#ask(() => this.#redis.antiphonFindSpeechBuffer(...keysOf(id), id));
+    this.#lookups.inc({ result: found ? 'hit' : found === null ? 'miss' : 'failed' });
     return found ?? undefined;
   }
 
@@ -72,7 +84,7 @@ export class SpeechCache {
         delay(PATIENCE_MS, undefined, { signal: timer.signal, ref: false }),
       ]);
       this.#failing = false;
-      return answered ?? undefined;
+      return answered;
     } catch (error) {
       if (!this.#failing) this.#options.onFailure(error);
       this.#failing = true;
