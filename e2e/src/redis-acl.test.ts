@@ -25,6 +25,8 @@ beforeAll(async () => {
   const environment = {
     REDIS_URL: `redis://antiphon:${PASSWORD}@127.0.0.1:${stack.redis.port}`,
     SPEECH_CACHE: 'tenant',
+    ...{ RATE_LIMIT_REQUESTS_PER_MINUTE: '1000', RATE_LIMIT_CHARACTERS_PER_MINUTE: '100000' },
+    ...{ RATE_LIMIT_AUDIO_SECONDS_PER_MINUTE: '1000', MAX_STREAMS_PER_KEY: '20' },
   };
   for (const app of ['gateway', 'llm-worker', 'tts-worker', 'stt-worker'] as const)
     stack.start(app, environment);
@@ -35,10 +37,10 @@ afterAll(async () => {
   await stack?.close();
 });
 
-const post = (path: string, body: object) =>
+const post = (path: string, body: object, headers: Record<string, string> = {}) =>
   fetch(`${stack.baseUrl}${path}`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...headers },
     body: JSON.stringify(body),
   });
 
@@ -69,6 +71,14 @@ it('everything works with the rights that the guide gives', async () => {
     messages: [{ role: 'user', content: question }],
   });
   expect(heard.status).toBe(200);
+  const once = { stream: true, messages: [{ role: 'user', content: 'What is nine times nine?' }] };
+  const [first, same] = await Promise.all(
+    [1, 2].map(() => post('/chat/completions', once, { 'idempotency-key': 'acl' })),
+  );
+  expect(await first?.text()).toBe(await same?.text());
+  const streamId = first?.headers.get('x-stream-id') ?? '';
+  const again = await fetch(`${stack.baseUrl}/streams/${streamId}/events`);
+  expect(await again.text()).toContain('81');
   const stopped = await post('/streams/cancel', {});
   expect(stopped.status).toBe(200);
   // Jobs that are given back, a worker that goes, another one that comes.
