@@ -16,6 +16,7 @@ import { chatCompletions } from './routes/chat-completions.ts';
 import { addDocs } from './routes/docs.ts';
 import { health, live, ready } from './routes/health.ts';
 import { metricsText } from './routes/metrics.ts';
+import { queueList } from './routes/queues.ts';
 import { audioModelList, modelById, modelList, voiceList } from './routes/models.ts';
 import { streamAudio } from './routes/stream-audio.ts';
 import { streamEvents } from './routes/stream-events.ts';
@@ -62,7 +63,10 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.get('/health', health(context));
   app.get('/health/live', live);
   app.get('/health/ready', ready(context));
-  app.get('/metrics', adminKey(config.ADMIN_KEY), metricsText(context));
+  const operator = adminKey(config.ADMIN_KEY);
+  app.use('/metrics', operator).use('/queues', operator);
+  app.get('/metrics', metricsText(context));
+  app.get('/queues', queueList(context));
   addDocs(app);
 
   const key = apiKey({

@@ -36,6 +36,8 @@ const schema = z
     RATE_LIMIT_CHARACTERS_PER_MINUTE: wholeNumber(0),
     RATE_LIMIT_AUDIO_SECONDS_PER_MINUTE: wholeNumber(0),
     MAX_STREAMS_PER_KEY: wholeNumber(0),
+    /** Most jobs that may wait in one queue; 0: any number. */
+    MAX_QUEUE_DEPTH: wholeNumber(0),
     MAX_UPLOAD_BYTES: wholeNumber(26_214_400, 1),
     MAX_INPUT_CHARACTERS: wholeNumber(4096, 1),
     MAX_AUDIO_SECONDS: wholeNumber(7200, 1),

@@ -9,11 +9,13 @@ import type { IdempotencyKeys } from '@antiphon/shared/streams/idempotency';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import type { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import type { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
+import type { Redis } from 'ioredis';
 import type { GatewayConfig } from './config.ts';
 import type { WorkerDirectory } from './models/worker-directory.ts';
 import type { GatewayMetrics } from './metrics/gateway-metrics.ts';
 import type { KeyLimits } from './tenants/key-list.ts';
 import type { KeyRing } from './tenants/key-ring.ts';
+import type { QueueDepths } from './tenants/queue-depths.ts';
 import type { RateLimits } from './tenants/rate-limits.ts';
 import type { StreamAdmission } from './tenants/stream-admission.ts';
 import type { StreamKeepers } from './replies/stream-keepers.ts';
@@ -28,6 +30,9 @@ export interface GatewayContext {
   metrics: GatewayMetrics;
   rates: RateLimits;
   admission: StreamAdmission;
+  depths: QueueDepths;
+  /** The queues'. */
+  queueRedis: Redis;
   log: StreamLog;
   subscriber: StreamSubscriber;
   /** Over the log's connection. */

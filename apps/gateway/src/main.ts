@@ -79,7 +79,7 @@ async function start(): Promise<RunningProcess> {
   const log = new StreamLog(streamRedis);
   const tenantStreams = new TenantStreams(streamRedis);
   const directory = openDirectory(streamRedis, config, onError);
-  const { watch, ...counted } = openWatch(config, streamRedis, { log, directory, logger });
+  const { watch, ...counted } = openWatch(config, connections, { log, directory, logger });
   collectProcessMetrics(counted.metrics.registry);
   countReconnects(counted.metrics.registry, connections);
   const subscriber = new StreamSubscriber(subscriberRedis, log);
@@ -118,6 +118,7 @@ async function start(): Promise<RunningProcess> {
       directory.close();
       watch.close();
       counted.admission.close();
+      counted.depths.close();
       subscriber.close();
       // A Redis that is away is not waited for.
       await within(REDIS_WAIT_MS, Promise.all([lease.release(), jobs.close()]));

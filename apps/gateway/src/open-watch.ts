@@ -3,20 +3,30 @@ import type { GatewayConfig } from './config.ts';
 import type { GatewayContext } from './gateway-context.ts';
 import { GatewayMetrics } from './metrics/gateway-metrics.ts';
 import { StreamWatch, type WatchOptions } from './replies/stream-watch.ts';
+import { QueueDepths } from './tenants/queue-depths.ts';
 import { RateLimits } from './tenants/rate-limits.ts';
 import { StreamAdmission } from './tenants/stream-admission.ts';
 import { StreamSlots } from './tenants/stream-slots.ts';
 
+type Counted = Pick<
+  GatewayContext,
+  'watch' | 'metrics' | 'rates' | 'admission' | 'depths' | 'queueRedis'
+>;
+
 /** The watch over this gateway's streams, and who counts them: the metrics, and their tenants' limits. */
 export function openWatch(
-  { LOCK_DURATION_MS, STALLED_INTERVAL_MS }: GatewayConfig,
-  redis: Redis,
+  { LOCK_DURATION_MS, STALLED_INTERVAL_MS, MAX_QUEUE_DEPTH: maxDepth }: GatewayConfig,
+  { queue: queueRedis, stream: streamRedis }: { queue: Redis; stream: Redis },
   given: Pick<WatchOptions, 'log' | 'directory' | 'logger'>,
-): Pick<GatewayContext, 'watch' | 'metrics' | 'rates' | 'admission'> {
+): Counted {
   const metrics = new GatewayMetrics();
-  const rates = new RateLimits(redis);
-  const slots = new StreamSlots(redis, (error) => given.logger.warn({ err: error }, 'places'));
-  const admission = new StreamAdmission({ rates, slots, streams: () => watch.streams });
+  const rates = new RateLimits(streamRedis);
+  const onError = (error: Error) => given.logger.warn({ err: error }, 'limits');
+  const slots = new StreamSlots(streamRedis, onError);
+  const streams = () => watch.streams;
+  const { directory } = given;
+  const depths = new QueueDepths({ redis: queueRedis, directory, streams, maxDepth, onError });
+  const admission = new StreamAdmission({ rates, slots, depths, streams });
   const watch: StreamWatch = new StreamWatch({
     ...given,
     reclaimMs: LOCK_DURATION_MS + STALLED_INTERVAL_MS + 1000,
@@ -26,5 +36,5 @@ export function openWatch(
     },
   });
   metrics.gaugeStreams(() => watch.streams.size);
-  return { watch, metrics, rates, admission };
+  return { watch, metrics, rates, admission, depths, queueRedis };
 }

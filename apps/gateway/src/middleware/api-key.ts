@@ -22,7 +22,11 @@ const PUBLIC_LISTS = new Set(['/v1/audio/voices', '/v1/audio/models']);
  * `Authorization: Bearer` or `x-api-key` against the keys in force. Runs before anything of the
  * body is read, also on routes that do not exist.
  */
-export function apiKey({ keys, publicLists, limits }: ApiKeyOptions): MiddlewareHandler<GatewayEnv> {
+export function apiKey({
+  keys,
+  publicLists,
+  limits,
+}: ApiKeyOptions): MiddlewareHandler<GatewayEnv> {
   return async (c, next) => {
     c.set('tenantId', DEFAULT_TENANT);
     const open = publicLists && c.req.method === 'GET' && PUBLIC_LISTS.has(c.req.path);

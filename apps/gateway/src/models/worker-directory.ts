@@ -90,6 +90,10 @@ export class WorkerDirectory {
     return this.#workers.some((worker) => worker.stage === stage && worker.live);
   }
 
+  liveWorkers(queueName: string): KnownWorker[] {
+    return this.#workers.filter((worker) => worker.queueName === queueName && worker.live);
+  }
+
   /** The workers of a stage, one per queue, in the order of preference; live ones first. */
   workersOf(stage: Stage): KnownWorker[] {
     const byQueue = new Map<string, KnownWorker>();

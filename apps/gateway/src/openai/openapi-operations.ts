@@ -9,6 +9,7 @@ import {
   STREAM_HEADERS,
 } from './gateway-operation.ts';
 import { jsonTranscriptionSchema } from './json-upload.ts';
+import { OPERATOR_OPERATIONS } from './operator-operations.ts';
 import { speechRequestSchema } from './speech-request.ts';
 import { streamObjectSchema } from './stream-object.ts';
 import { TRANSCRIPT_FORMATS } from './transcript-format.ts';
@@ -197,27 +198,7 @@ export const OPERATIONS: GatewayOperation[] = [
     parameters: z.object({ id: z.string() }),
   },
   ...STREAM_OPERATIONS,
-  {
-    method: 'get',
-    path: '/health',
-    tag: 'health',
-    summary: 'What runs and what lacks',
-    open: true,
-  },
-  {
-    method: 'get',
-    path: '/health/live',
-    tag: 'health',
-    summary: 'The process answers',
-    open: true,
-  },
-  {
-    method: 'get',
-    path: '/health/ready',
-    tag: 'health',
-    summary: 'Redis answers and every stage has a live worker; else 503',
-    open: true,
-  },
+  ...OPERATOR_OPERATIONS,
   {
     method: 'get',
     path: '/openapi.json',

@@ -29,7 +29,17 @@ function isBegun({ seq, ...state }: StreamState): boolean {
 
 /** What `describeStream` reads. */
 export const STREAM_FIELDS = [
-  ...['status', 'kind', 'model', 'openedMs', 'seq', 'chat:epoch', 'chat:index', 'phrase-0:epoch'],
+  ...[
+    'queueName',
+    'status',
+    'kind',
+    'model',
+    'openedMs',
+    'seq',
+    'chat:epoch',
+    'chat:index',
+    'phrase-0:epoch',
+  ],
   ...['phraseCount', 'waiting', 'ended', 'failed', 'cached', 'timings'],
   ...['playback', 'playback:epoch', 'playback:index', 'playback:error', 'produced', 'sent'],
 ];
@@ -44,6 +54,8 @@ export const streamObjectSchema = z.object({
   stage: z.enum(STAGES.map(({ stage }) => stage)),
   /** Unix time in seconds. */
   created_at: z.number().int(),
+  /** Its place in the queue while nobody has taken it, 1 for the next; of one stream alone. */
+  queue_position: z.number().int().optional(),
   timings: streamTimingsSchema,
   /** Where it is spoken. `total`: cut so far. `spoken`: with all their sound, `cached` of them from the cache. */
   phrases: z

@@ -60,7 +60,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
   await directory.start();
   const { watch, ...counted } = openWatch(
     { ...config, LOCK_DURATION_MS: 0, STALLED_INTERVAL_MS: 0 },
-    redis,
+    { queue: redis, stream: redis },
     { log, directory, logger },
   );
   const subscriber = new StreamSubscriber(subscriberRedis, log);
@@ -95,6 +95,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
     directory.close();
     watch.close();
     counted.admission.close();
+    counted.depths.close();
     subscriber.close();
     await jobs.close();
     for (const connection of [redis, subscriberRedis]) connection.disconnect();

@@ -1,4 +1,5 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { queuePosition } from '@antiphon/shared/queue/queue-counts';
 import type { Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { STREAM_FIELDS, describeStream } from '../openai/stream-object.ts';
@@ -15,7 +16,7 @@ export const streamList =
 
 /** `GET /v1/streams/{id}`: open, or ended less than `LOG_TTL_MS` ago. */
 export const streamById =
-  ({ tenantStreams }: GatewayContext): Handler<GatewayEnv, '/:id'> =>
+  ({ tenantStreams, queueRedis }: GatewayContext): Handler<GatewayEnv, '/:id'> =>
   async (c) => {
     const streamId = c.req.param('id');
     const state = await tenantStreams
@@ -23,7 +24,15 @@ export const streamById =
       .catch(throwUnavailable);
     if (!state) throw new VoiceError('stream_not_found');
     c.header('x-stream-id', streamId);
-    return c.json(describeStream(streamId, state));
+    const described = describeStream(streamId, state);
+    if (described.stage !== 'queued') return c.json(described);
+    const jobId = described.kind === 'speech' ? `${streamId}-0` : streamId;
+    const { queueName = '' } = state;
+    const position = await queuePosition(queueRedis, queueName, jobId).catch(throwUnavailable);
+    return c.json({
+      ...described,
+      ...(position === undefined ? {} : { queue_position: position }),
+    });
   };
 
 /** `POST /v1/streams/{id}/cancel`. Never 409, which SDKs would send again. */

@@ -1,6 +1,7 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { StreamRoute, WatchedStream } from '../replies/watched-stream.ts';
 import type { KeyLimits } from './key-list.ts';
+import type { QueueDepths } from './queue-depths.ts';
 import { type RateLimits, type RateUnit, rateLimited } from './rate-limits.ts';
 import type { StreamSlots } from './stream-slots.ts';
 
@@ -35,6 +36,7 @@ interface Admitted extends Asker {
 export interface StreamAdmissionOptions {
   rates: RateLimits;
   slots: StreamSlots;
+  depths: QueueDepths;
   /** What is watched by this gateway. */
   streams: () => Iterable<WatchedStream>;
 }
@@ -55,29 +57,36 @@ export class StreamAdmission {
   }
 
   /**
-   * Throws `rate_limit_exceeded` when the tenant has all its streams, or has used up what this one
+   * Throws `server_is_overloaded` when a queue is full, `rate_limit_exceeded` when the tenant has all its streams, or has used up what this one
    * would use more of. One round trip for a tenant with limits, none for others.
    */
   async admit(asker: Asker, asked: AskedStream): Promise<Leave> {
     const { tenantId, limits, requestId } = asker;
-    const { slots } = this.#options;
+    const { slots, depths } = this.#options;
+    const entered = depths.enter(Object.values(asked.route.queues));
     const [place, ...looks] = await Promise.allSettled([
       limits.streams > 0 ? slots.take(tenantId, requestId, limits.streams) : true,
       ...this.#lookAtRates(asker, asked),
     ]);
     const refused = looks.find((look) => look.status === 'rejected');
     if (refused) {
+      entered();
       slots.free(tenantId, requestId);
       throw refused.reason;
     }
-    if (place.status === 'fulfilled' && !place.value) throw tooManyStreams(limits.streams);
+    if (place.status === 'fulfilled' && !place.value) {
+      entered();
+      throw tooManyStreams(limits.streams);
+    }
     let bound = false;
     return {
       bind: (streamId) => {
         bound = true;
+        entered();
         this.#admitted.set(streamId, { ...asker, toldCharacters: 0, toldSeconds: 0 });
       },
       settle: () => {
+        entered();
         if (!bound) slots.free(tenantId, requestId);
       },
     };

@@ -106,7 +106,8 @@ async function openContext(config: GatewayConfig, given: Given) {
     },
     onError,
   });
-  const { watch, ...counted } = openWatch(config, streamRedis, { log, directory, logger });
+  const connections = { queue: queueRedis, stream: streamRedis };
+  const { watch, ...counted } = openWatch(config, connections, { log, directory, logger });
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(queueRedis, onError);
   const stores = await openStores(queueRedis, config);
@@ -137,7 +138,8 @@ async function openContext(config: GatewayConfig, given: Given) {
   const close = async () => {
     await context.keepers.close();
     keys.close();
-    for (const open of [directory, watch, counted.admission, subscriber]) open.close();
+    const { admission, depths } = counted;
+    for (const open of [directory, watch, admission, depths, subscriber]) open.close();
     await lease.release();
     await jobs.close().catch(onError);
     for (const redis of [queueRedis, streamRedis, subscriberRedis]) redis.disconnect();
