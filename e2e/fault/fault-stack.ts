@@ -163,6 +163,20 @@ export class FaultStack {
     await until(() => process.output().includes('"ready"'), { timeoutMs: 10_000 });
   }
 
+  /** As `npm start` does: again and again, until it starts (Redis may be away). */
+  async revive(member: Member): Promise<Member> {
+    for (;;) {
+      const again = this.restart(member);
+      const { child, output } = again.process;
+      await until(() => output().includes('"ready"') || child.exitCode !== null, {
+        timeoutMs: 10_000,
+        what: `${member.process.name} starts`,
+      });
+      if (child.exitCode === null) return again;
+      this.#ended.add(again.process);
+    }
+  }
+
   chat(options: AskOptions = {}): Promise<SeenAnswer> {
     return ask(`${this.baseUrl}/chat/completions`, options);
   }

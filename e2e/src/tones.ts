@@ -48,3 +48,8 @@ export const toneOf = (text: string): Tone => ({
 /** Whether two are the same, as far as a tone can be measured. */
 export const isSameTone = (one: Tone, other: Tone): boolean =>
   Math.abs(one.hz - other.hz) < 5 && Math.abs(one.seconds - other.seconds) < 0.05;
+
+/** Whether a tone, maybe cut short, is of this one: a few waves tell its frequency less exactly. */
+export const isToneOf = (heard: Tone, whole: Tone): boolean =>
+  Math.abs(heard.hz - whole.hz) < (heard.seconds < 0.1 ? 30 : 5) &&
+  heard.seconds < whole.seconds + 0.05;

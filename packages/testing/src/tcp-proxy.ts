@@ -85,7 +85,7 @@ class Link implements ProxyConnection {
       side.setNoDelay(true);
       side.on('error', () => undefined);
       side.once('close', () => {
-        onClose();
+        if (this.#sides.every(({ closed }) => closed)) onClose();
         this.#closeSoon();
       });
     }
@@ -161,8 +161,8 @@ class Pipe {
     const { ms } = this.#mode.type === 'latency' ? this.#mode : { ms: 0 };
     const send = () => {
       for (const piece of pieces) this.#send(piece);
-      if (this.#ended) this.#to.end();
-      else if (this.#broken) this.#to.destroy();
+      if (this.#broken) this.#to.destroySoon();
+      else if (this.#ended) this.#to.end();
     };
     if (ms === 0 && this.#lateCount === 0) {
       send();
@@ -189,7 +189,7 @@ class Pipe {
     }
     if (cut) cut.left -= piece.byteLength;
     // As a network does: who reads slowly slows the sender down.
-    if (this.#to.write(piece) || this.#from.destroyed) return;
+    if (this.#to.write(piece) || this.#from.isPaused()) return;
     this.#from.pause();
     this.#to.once('drain', () => this.#from.resume());
   }
