@@ -158,7 +158,9 @@ export class StreamKeepers {
     await this.#leases.keep([...this.#kept.keys()]);
     this.#renewedAtMs = nowMs;
     for (const streamId of await this.#leases.adopt()) {
-      if (!this.#kept.has(streamId)) await this.#adopt(streamId);
+      if (this.#kept.has(streamId)) continue;
+      // One that cannot be adopted (of a newer version) holds no other up.
+      await this.#adopt(streamId).catch((error: unknown) => this.#warn(error, streamId));
     }
   }
 

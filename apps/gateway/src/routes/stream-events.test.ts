@@ -349,6 +349,22 @@ describe('without its client', () => {
     expect(await readEvents(await comeBack(streamId))).toHaveLength(WORDS.length + 1);
   });
 
+  it('a stream goes on where Redis was away', async () => {
+    const begun = await chat({ background: true });
+    const streamId = idFrom(begun);
+    const reading = readEvents(begun);
+    const back = readEvents(await comeBack(streamId));
+    await until(() => second.context.watch.streams.size === 1);
+    await server.kill();
+    await until(() => !first.context.redisReady());
+    await server.restart();
+    await until(() => first.context.redisReady());
+    goOn.resolve();
+    const [events, again] = await Promise.all([reading, back]);
+    expect(events).toHaveLength(WORDS.length + 1);
+    expect(again.map(withoutId)).toEqual(events);
+  }, 60_000);
+
   it('a stream may not grow without end', async () => {
     const { config } = first.context;
     const { MAX_LOG_BYTES: before } = config;

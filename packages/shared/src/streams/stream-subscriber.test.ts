@@ -127,3 +127,28 @@ it('defines scripts once, and Redis takes them by their hash after a flush', asy
   const streamId = await log.open(opening);
   expect(await log.claim(streamId, 'chat', 'w1')).toMatchObject({ status: 'open', epoch: 1 });
 });
+
+it('gives one stream to several readers, each at its own pace, until the last one closes', async () => {
+  const { streamId, producer } = await openProducer();
+  const [one, other] = [await subscriber.subscribe(streamId), await subscriber.subscribe(streamId)];
+  one.catchUp();
+  other.catchUp();
+  const contentsOf = async (reader: typeof one) =>
+    (await reader.next()).flatMap(({ event }) =>
+      event.type === 'text-delta' ? [Buffer.from(event.bytes).toString()] : [],
+    );
+  expect([await contentsOf(one), await contentsOf(other)]).toEqual([[], []]); // the claim
+  await producer.append(text('a'));
+  expect(await contentsOf(one)).toEqual(['a']);
+  one.close();
+  await producer.append(text('b'));
+  const seen: string[] = [];
+  while (seen.length < 2) seen.push(...(await contentsOf(other)));
+  expect(seen).toEqual(['a', 'b']);
+  expect(subscriber.readerCount).toBe(1);
+  other.close();
+  await until(async () => {
+    const counts = await redis.pubsub('NUMSUB', streamChannel(streamId));
+    return counts[1] === 0;
+  });
+});
