@@ -6,7 +6,7 @@ export const KINDS = [
   'cut-subscribers',
   'kill-redis',
 ] as const;
-export const TARGETS = ['gateway', 'llm-0', 'llm-1', 'tts-0', 'tts-1'] as const;
+const TARGETS = ['gateway', 'llm-0', 'llm-1', 'tts-0', 'tts-1'] as const;
 
 export type Target = (typeof TARGETS)[number];
 
@@ -32,7 +32,7 @@ const LASTS_MS: Record<PlannedFault['kind'], [least: number, most: number]> = {
 const PAUSE_MS: [least: number, most: number] = [400, 2000];
 
 /** Mulberry32: small, and the same on every machine. Gives numbers from 0 to below 1. */
-export function seeded(seed: number): () => number {
+function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -13,6 +13,8 @@ const SENTENCES = [
   'This sentence is the second one of them.',
   'The third sentence is a little bit longer than that.',
 ];
+/** A piece shorter than this, of a phrase that was cut, has too few waves to tell whose it is. */
+const SHORTEST_SECONDS = 0.05;
 const SPOKEN_WORD = 'speak';
 /** A stream that has not ended by then hangs. */
 const HANG_MS = STREAM_MS + 5000;
@@ -169,8 +171,12 @@ function spokenViolations(answer: SeenAnswer): string[] {
   let last = -1;
   let count = 0;
   for (const tone of tonesIn(Buffer.from(answer.fragments.join(''), 'base64'))) {
+    if (tone.seconds < SHORTEST_SECONDS) continue;
     const index = said.findIndex((one) => isToneOf(tone, one));
-    if (index <= last) found.push(`phrase ${index} is heard behind phrase ${last}`);
+    if (index <= last)
+      found.push(
+        `phrase ${index} (${tone.hz.toFixed(0)} Hz for ${tone.seconds} s) is heard behind phrase ${last}`,
+      );
     last = Math.max(last, index);
     count += 1;
   }
