@@ -183,6 +183,19 @@ describe('its end', () => {
     await expect(reader.next()).rejects.toMatchObject({ code: 'stream_timeout' });
   });
 
+  it('fail ends a read that Redis does not answer', async () => {
+    const { reader } = await writeStream([10]);
+    process.kill(server.pid, 'SIGSTOP');
+    try {
+      reader.catchUp();
+      const next = reader.next();
+      reader.fail(new VoiceError('stream_idle_timeout'));
+      await expect(next).rejects.toMatchObject({ code: 'stream_idle_timeout' });
+    } finally {
+      process.kill(server.pid, 'SIGCONT');
+    }
+  });
+
   it('close makes a waiting next give nothing, and tells once', async () => {
     const streamId = await log.open(opening);
     let closed = 0;
