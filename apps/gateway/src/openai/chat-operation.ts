@@ -1,7 +1,12 @@
 import { z } from '@hono/zod-openapi';
 import { audioPartSchema } from './audio-parts.ts';
 import { chatRequestSchema } from './chat-request.ts';
-import { EVENTS, type GatewayOperation, SOUND_HEADERS } from './gateway-operation.ts';
+import {
+  backgroundField,
+  EVENTS,
+  type GatewayOperation,
+  SOUND_HEADERS,
+} from './gateway-operation.ts';
 
 const DESCRIPTION = `
 Takes OpenAI's body; fields that are not listed pass to the engine untouched.
@@ -36,6 +41,7 @@ const { messages, modalities, audio } = chatRequestSchema.shape;
 
 /** What is checked when the request comes, and by the kinds of parts what is checked later. */
 const requestSchema = chatRequestSchema.extend({
+  background: backgroundField,
   messages: z
     .array(
       messages.element.extend({

@@ -3,6 +3,7 @@ import { z } from '@hono/zod-openapi';
 import { assistantRequestSchema } from './assistant-request.ts';
 import { CHAT_OPERATION } from './chat-operation.ts';
 import {
+  backgroundField,
   EVENTS,
   type GatewayOperation,
   SOUND_HEADERS,
@@ -156,7 +157,7 @@ export const OPERATIONS: GatewayOperation[] = [
     path: '/v1/audio/speech',
     tag: 'audio',
     summary: `Speaks a text as ${AUDIO_FORMATS.join(', ')}`,
-    body: speechRequestSchema,
+    body: speechRequestSchema.extend({ background: backgroundField }),
     examples: { 'a sentence': { input: 'Hello there.', response_format: 'mp3' } },
     headers: SOUND_HEADERS,
     answers: [...Object.values(CONTENT_TYPES), EVENTS],
