@@ -31,6 +31,8 @@ export interface Leave {
 interface Admitted extends Asker {
   toldCharacters: number;
   toldSeconds: number;
+  /** It was not watched when last looked for. */
+  isMissed: boolean;
 }
 
 export interface StreamAdmissionOptions {
@@ -49,10 +51,7 @@ export class StreamAdmission {
 
   constructor(options: StreamAdmissionOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => {
-      if (this.#admitted.size === 0) return;
-      for (const stream of options.streams()) this.#tell(stream);
-    }, TELL_MS);
+    this.#timer = setInterval(() => this.#tick(), TELL_MS);
     this.#timer.unref();
   }
 
@@ -83,7 +82,10 @@ export class StreamAdmission {
       bind: (streamId) => {
         bound = true;
         entered();
-        this.#admitted.set(streamId, { ...asker, toldCharacters: 0, toldSeconds: 0 });
+        this.#admitted.set(streamId, {
+          ...asker,
+          ...{ toldCharacters: 0, toldSeconds: 0, isMissed: false },
+        });
       },
       settle: () => {
         entered();
@@ -96,16 +98,34 @@ export class StreamAdmission {
   over(stream: WatchedStream): void {
     this.#tell(stream);
     if (stream.role === 'follower') return;
-    const { streamId } = stream.reader;
+    this.#release(stream.reader.streamId);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#options.slots.close();
+  }
+
+  #release(streamId: string): void {
     const admitted = this.#admitted.get(streamId);
     if (!admitted) return;
     this.#admitted.delete(streamId);
     this.#options.slots.free(admitted.tenantId, admitted.requestId);
   }
 
-  close(): void {
-    clearInterval(this.#timer);
-    this.#options.slots.close();
+  #tick(): void {
+    if (this.#admitted.size === 0) return;
+    const watched = new Set<string>();
+    for (const stream of this.#options.streams()) {
+      this.#tell(stream);
+      watched.add(stream.reader.streamId);
+    }
+    for (const [streamId, admitted] of this.#admitted) {
+      // A kept stream may be over before its client's reply begins.
+      if (watched.has(streamId)) continue;
+      if (admitted.isMissed) this.#release(streamId);
+      admitted.isMissed = true;
+    }
   }
 
   /** A request's own text is counted before; here what is only known when it is there. */
