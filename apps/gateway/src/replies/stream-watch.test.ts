@@ -81,11 +81,16 @@ async function openRoute(route: StreamRoute, deadlines: Partial<Deadlines>, work
   watch.add(watched);
   const claim = async (producer = 'chat') =>
     log.producer(streamId, producer, await log.claim(streamId, producer, workerId));
-  /** Delivers what there is. */
+  /** Delivers what there is in the log, in however many pieces it comes; at least one. */
   const deliver = async (): Promise<StreamEntry[]> => {
-    const entries = await reader.next();
-    for (const entry of entries) watched.note(entry);
-    return entries;
+    const lastSeq = Number((await log.state(streamId))?.['seq']);
+    const delivered: StreamEntry[] = [];
+    do {
+      const entries = await reader.next();
+      for (const entry of entries) watched.note(entry);
+      delivered.push(...entries);
+    } while (!delivered.at(-1)?.terminal && (delivered.at(-1)?.seq ?? 0) < lastSeq);
+    return delivered;
   };
   /** Delivers until the end; its error's code. */
   const ended = async (): Promise<string | undefined> => {
