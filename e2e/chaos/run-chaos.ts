@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { endViolations, violations } from '@antiphon/testing/invariant';
-import { isToneOf, toneOf, tonesIn } from '../src/tones.ts';
+import { isToneOf, type Tone, toneOf, tonesIn } from '../src/tones.ts';
 import { FaultStack, type Member, STREAM_MS } from '../fault/fault-stack.ts';
 import { PROMPT_CANARY, SPOKEN, type SeenAnswer } from '../fault/seen-answer.ts';
 import { type PlannedFault, planChaos, type Target } from './plan.ts';
@@ -164,15 +164,21 @@ function reportOf(asked: Asked[]): ChaosReport {
   };
 }
 
+/** What may be heard of a sentence: all of it, or, of a text that broke off, its first words. */
+const startsOf = (sentence: string): Tone[] => {
+  const words = sentence.split(' ');
+  return words.map((_, index) => toneOf(words.slice(0, words.length - index).join(' ')));
+};
+const SAID = SENTENCES.map(startsOf);
+
 /** Each phrase is heard once, in order; at a good end all are, but for those told as failed. */
 function spokenViolations(answer: SeenAnswer): string[] {
   const found = endViolations(answer);
-  const said = SENTENCES.map(toneOf);
   let last = -1;
   let count = 0;
   for (const tone of tonesIn(Buffer.from(answer.fragments.join(''), 'base64'))) {
     if (tone.seconds < SHORTEST_SECONDS) continue;
-    const index = said.findIndex((one) => isToneOf(tone, one));
+    const index = SAID.findIndex((starts) => starts.some((one) => isToneOf(tone, one)));
     if (index <= last)
       found.push(
         `phrase ${index} (${tone.hz.toFixed(0)} Hz for ${tone.seconds} s) is heard behind phrase ${last}`,

@@ -1,0 +1,88 @@
+/**
+ * Text and speech at a steady rate for long; the memory that every process holds must not grow.
+ *
+ *   npm run soak                                         10 minutes, 20 streams a second
+ *   npm run soak -- --minutes 60 --streams-per-second 50
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { violations } from '@antiphon/testing/invariant';
+import { FaultStack, STREAM_MS } from '../fault/fault-stack.ts';
+import { ASKABLE, collectedMemory } from '../fault/process-memory.ts';
+import { SPOKEN, type SeenAnswer } from '../fault/seen-answer.ts';
+
+const MB = 1024 * 1024;
+const SAMPLE_MS = 30_000;
+/** Every so many streams one is spoken. */
+const SPOKEN_EVERY = 5;
+const TOKENS = 40;
+/** The first samples are those of a process that warms up. */
+const WARM_UP = 2;
+const MOST_GROWN_MB = 10;
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '10' },
+    'streams-per-second': { type: 'string', default: '20' },
+  },
+});
+const totalMs = Number(values.minutes) * 60_000;
+const perSecond = Number(values['streams-per-second']);
+
+const faults = await FaultStack.start({ ttsWorkers: 1, environment: ASKABLE });
+const names = faults.members.map(({ process }) => process.name);
+const startedAtMs = performance.now();
+const counts = { streams: 0, done: 0, violations: 0 };
+/** Megabytes held by each process, at each sample. */
+const samples: number[][] = [];
+const running = new Set<Promise<void>>();
+
+function check(spoken: boolean, answer: SeenAnswer): void {
+  counts.streams += 1;
+  if (answer.ends.join() === 'done') counts.done += 1;
+  // What is heard of a spoken one is the fault tests' business.
+  if (!spoken && violations(answer, { tokenCount: TOKENS, maxMs: STREAM_MS }).length > 0)
+    counts.violations += 1;
+}
+
+function askOne(index: number): void {
+  const spoken = index % SPOKEN_EVERY === 0;
+  const asked = faults.chat({ body: spoken ? SPOKEN : {} }).then((answer) => check(spoken, answer));
+  running.add(asked);
+  void asked.finally(() => running.delete(asked));
+}
+
+async function sample(): Promise<void> {
+  const memory = await Promise.all(faults.members.map(({ process }) => collectedMemory(process)));
+  samples.push(memory.map(({ held }) => held / MB));
+  const told = memory.map(
+    ({ held, resident }, at) =>
+      `${names[at]} ${(held / MB).toFixed(1)} held, ${(resident / MB).toFixed(0)} resident`,
+  );
+  const seconds = Math.round((performance.now() - startedAtMs) / 1000);
+  console.log(`${String(seconds).padStart(5)} s  ${counts.streams} streams  ${told.join('; ')}`);
+}
+
+try {
+  faults.scriptAll({ path: '/chat/completions', tokens: TOKENS, tokenDelayMs: 10 });
+  let sampledAtMs = startedAtMs;
+  for (let index = 0; performance.now() - startedAtMs < totalMs; index += 1) {
+    await delay(Math.max(0, startedAtMs + (index * 1000) / perSecond - performance.now()));
+    askOne(index);
+    if (performance.now() - sampledAtMs < SAMPLE_MS) continue;
+    sampledAtMs += SAMPLE_MS;
+    await sample();
+  }
+  await Promise.all(running);
+  await sample();
+  const base = samples[Math.min(WARM_UP, samples.length - 2)] ?? [];
+  const grown = (samples.at(-1) ?? []).map((held, at) => held - (base[at] ?? 0));
+  const told = names.map((name, at) => `${name} ${grown[at]?.toFixed(1)} MB`);
+  console.log(
+    `${counts.streams} streams, ${counts.done} done, ${counts.violations} violations; grown since the warm-up: ${told.join(', ')}`,
+  );
+  const isFlat = grown.every((megabytes) => megabytes < MOST_GROWN_MB);
+  process.exitCode = isFlat && counts.violations === 0 && counts.done === counts.streams ? 0 : 1;
+} finally {
+  await faults.close();
+}
