@@ -309,7 +309,8 @@ describe('draining', () => {
     const drained = gateway.server.drain(gateway.context.watch, 500);
     go.resolve();
     expect(await short.text()).toMatch(/the rest.*data: \[DONE\]\n\n$/s);
-    await expect(fetch(`${gateway.url}/health/live`)).rejects.toThrow('fetch failed');
+    const refused = await ask('new');
+    expect([refused.status, refused.headers.get('connection')]).toStrictEqual([503, 'close']);
     const body = await long.text();
     expect(body).not.toContain('[DONE]');
     expect(errorFrame(body)).toStrictEqual({
@@ -323,6 +324,7 @@ describe('draining', () => {
     await drained;
     expect(performance.now() - startedMs).toBeLessThan(2500 * PATIENCE);
     expect(await gateway.server.connectionCount()).toBe(0);
+    await expect(fetch(`${gateway.url}/health/live`)).rejects.toThrow('fetch failed');
   });
 
   it('a whole answer that is not finished is 503', async () => {
