@@ -393,6 +393,7 @@ describe('Markdown', () => {
     ['\\*not bold\\* C:\\dir 1\\. \\`x', ['*not bold* C:\\dir 1. x']],
     ['Great 😀! Great👍🏽Thing 🇩🇪 1️⃣ © ™ # * 2', ['Great!', 'Great Thing 1 © ™ # * 2']],
     ['हिन्दी क्\u200dष है', ['हिन्दी क्\u200dष है']],
+    ['a joiner \u200d alone \u200d', ['a joiner alone']],
   ])('is read, not spelled: %j', (text, expected) => {
     expect(textsOf(text)).toEqual(expected);
   });

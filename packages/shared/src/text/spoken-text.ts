@@ -64,7 +64,7 @@ export class SpokenText {
   }
 
   #joinsLetters(): boolean {
-    return !this.#gap && SPELLED.test(this.#last);
+    return !this.#gap && !this.#blank && SPELLED.test(this.#last);
   }
 
   /** The blank before a character; `Great 😀!` needs none, `Great😀Thing` one that was not there. */
@@ -72,7 +72,7 @@ export class SpokenText {
     const blank = this.#blank;
     const glued = isSpeakable(this.#last) && isSpeakable(character);
     const needed = blank ? !(this.#gap && isBadStart(character)) : this.#gap && glued;
-    if (needed) this.#sink.character(blank?.character ?? ' ', blank?.offset ?? offset);
+    if (needed) this.#pass({ character: blank?.character ?? ' ', offset: blank?.offset ?? offset });
     this.#blank = undefined;
     this.#gap = false;
   }
