@@ -5,53 +5,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-if docker compose version >/dev/null 2>&1; then compose='docker compose'; else compose=docker-compose; fi
-random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
-
-COMPOSE_PROJECT_NAME=antiphon-test-$$
+test=compose
 PORT=${PORT:-18000}
-API_KEYS=test-$(random)
-REDIS_PASSWORD=$(random)
-export COMPOSE_PROJECT_NAME PORT API_KEYS REDIS_PASSWORD
-# A developer's .env is not part of this test.
-export AI_SERVICE=demo TTS_SERVICE=flite TTS_FALLBACK_SERVICE=espeak STT_SERVICE=pocketsphinx
-base=http://127.0.0.1:$PORT
-files=$(mktemp -d)
+. ./deploy/test-stack.sh
 
-say() { printf '== %s\n' "$*"; }
-finish() {
-  status=$?
-  trap - EXIT
-  if [ "$status" -ne 0 ]; then
-    say 'failed; the state and the last lines of the processes:'
-    $compose ps || true
-    $compose logs --tail=15 || true
-  fi
-  say 'taking the stack down'
-  $compose down --volumes --timeout 30 >/dev/null 2>&1 || status=1
-  rm -rf "$files"
-  if [ "$status" -eq 0 ]; then say 'passed'; else say 'FAILED'; fi
-  exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' HUP INT TERM
-
-fail() {
-  say "$*"
-  exit 1
-}
-call() { curl -sS --fail-with-body --max-time 60 -H "Authorization: Bearer $API_KEYS" "$@"; }
-wait_for() { # what, seconds, command
-  what=$1
-  left=$2
-  shift 2
-  until "$@" >/dev/null 2>&1; do
-    left=$((left - 1))
-    [ "$left" -gt 0 ] || fail "not in time: $what"
-    sleep 1
-  done
-  say "$what"
-}
 has_words() { # file, words
   for word in $2; do
     grep -qi "$word" "$1" || fail "'$word' is missing in: $(cat "$1")"
@@ -86,14 +43,7 @@ drive() {
   say "spoken chat: $bytes bytes"
 }
 
-say "$($compose version --short 2>/dev/null || true) $compose, Docker $(docker version --format '{{.Server.Version}}')"
-$compose build >"$files/build.log" 2>&1 || {
-  tail -40 "$files/build.log"
-  fail 'the images do not build'
-}
-say 'images are built'
-$compose up -d --scale tts-worker=2 >/dev/null 2>&1 || fail 'the stack does not come up'
-wait_for 'ready' 120 call "$base/health/ready"
+bring_up --scale tts-worker=2
 
 status=$(curl -s -o "$files/refused" -w '%{http_code}' "$base/v1/models")
 [ "$status" = 401 ] || fail "without a key: $status instead of 401"
@@ -111,9 +61,4 @@ docker kill "$victim" >/dev/null
 say 'killed one tts-worker'
 drive
 
-is_healthy() {
-  for id in $($compose ps -q gateway redis llm-worker stt-worker); do
-    [ "$(docker inspect -f '{{.State.Health.Status}}' "$id")" = healthy ] || return 1
-  done
-}
-wait_for 'all others are healthy' 60 is_healthy
+wait_for 'all others are healthy' 60 are_healthy gateway redis llm-worker stt-worker

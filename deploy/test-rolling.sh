@@ -7,56 +7,16 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-if docker compose version >/dev/null 2>&1; then compose='docker compose'; else compose=docker-compose; fi
-random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
-
-COMPOSE_PROJECT_NAME=antiphon-rolling-$$
+test=rolling
 PORT=${PORT:-18001}
-API_KEYS=test-$(random)
-REDIS_PASSWORD=$(random)
-export COMPOSE_PROJECT_NAME PORT API_KEYS REDIS_PASSWORD
-# A developer's .env is not part of this test.
-export AI_SERVICE=demo TTS_SERVICE=flite TTS_FALLBACK_SERVICE=espeak STT_SERVICE=pocketsphinx
-base=http://127.0.0.1:$PORT
-files=$(mktemp -d)
-clients=''
+. ./deploy/test-stack.sh
 
-say() { printf '== %s\n' "$*"; }
-finish() {
-  status=$?
-  trap - EXIT
+clients=''
+before_down() {
   touch "$files/stop"
   for client in $clients; do kill "$client" 2>/dev/null || true; done
-  if [ "$status" -ne 0 ]; then
-    say 'failed; the state, the last answers and the last lines of the processes:'
-    $compose ps || true
-    tail -n 5 "$files"/*.log || true
-    $compose logs --tail=15 || true
-  fi
-  say 'taking the stack down'
-  $compose down --volumes --timeout 30 >/dev/null 2>&1 || status=1
-  rm -rf "$files"
-  if [ "$status" -eq 0 ]; then say 'passed'; else say 'FAILED'; fi
-  exit "$status"
 }
-trap finish EXIT
-trap 'exit 130' HUP INT TERM
-
-fail() {
-  say "$*"
-  exit 1
-}
-call() { curl -sS --fail-with-body --max-time 60 -H "Authorization: Bearer $API_KEYS" "$@"; }
-wait_for() { # what, seconds, command
-  what=$1
-  left=$2
-  shift 2
-  until "$@" >/dev/null 2>&1; do
-    left=$((left - 1))
-    [ "$left" -gt 0 ] || fail "not in time: $what"
-    sleep 1
-  done
-}
+tell_more() { tail -n 5 "$files"/*.log || true; }
 
 # One client: asks, and asks again while it is not let in, until it is told to stop. Writes a word for
 # each try: done, again (503, or nobody there), or lost with what it got.
@@ -85,22 +45,8 @@ client() { # name, what the whole answer ends with, arguments of curl
 }
 count() { cat "$files"/*.log | grep -ac "^$1" || true; }
 
-say "$compose, Docker $(docker version --format '{{.Server.Version}}')"
-$compose build >"$files/build.out" 2>&1 || {
-  tail -40 "$files/build.out"
-  fail 'the images do not build'
-}
-say 'images are built'
-$compose up -d --scale llm-worker=2 --scale tts-worker=2 --scale stt-worker=2 >/dev/null 2>&1 ||
-  fail 'the stack does not come up'
-wait_for 'ready' 120 call "$base/health/ready"
-are_healthy() {
-  for id in $($compose ps -q); do
-    [ "$(docker inspect -f '{{.State.Health.Status}}' "$id")" = healthy ] || return 1
-  done
-}
-wait_for 'all are healthy' 120 are_healthy
-say 'two workers of each stage are healthy'
+bring_up --scale llm-worker=2 --scale tts-worker=2 --scale stt-worker=2
+wait_for 'two workers of each stage are healthy' 120 are_healthy
 
 call "$base/v1/audio/speech" -H 'Content-Type: application/json' -o "$files/question.wav" \
   -d '{"voice":"alloy","response_format":"wav","input":"Please open the window."}' || fail 'speech'
