@@ -24,6 +24,10 @@ export interface Upload {
   fields: Map<string, string[]>;
 }
 
+/**
+ * OpenAI's whole form has 22 without its lists of `languages[]` and `keywords[]`, which are as long
+ * as their sender likes.
+ */
 const MAX_PARTS = 40;
 const MAX_FIELD_BYTES = 65_536;
 const MAX_NAME_LENGTH = 200;

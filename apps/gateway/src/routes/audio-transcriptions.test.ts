@@ -269,6 +269,22 @@ describe('limits', () => {
     expect(performance.now() - startedMs).toBeLessThan(6000);
   });
 
+  it('40 parts pass and 41 do not; OpenAI’s whole form has 22 and its lists', async () => {
+    const fields = (count: number): FormPart[] =>
+      Array.from({ length: count }, () => ({ name: 'languages[]', value: '' }));
+    expect((await send(multipartBody([file, ...fields(39)]))).status).toBe(200);
+    for (const parts of [
+      [file, ...fields(40)],
+      [...fields(40), file],
+    ]) {
+      await expectRefused(send(multipartBody(parts)), {
+        status: 400,
+        code: 'invalid_multipart',
+        message: 'The multipart form could not be parsed: more than 40 parts.',
+      });
+    }
+  });
+
   it('field names and values have an end', async () => {
     for (const field of [
       { name: 'x'.repeat(300), value: '1' },
