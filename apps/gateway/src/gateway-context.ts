@@ -1,4 +1,6 @@
 import type { HttpBindings } from '@hono/node-server';
+import type { BatchStore } from '@antiphon/shared/batches/batch-store';
+import type { FileIndex } from '@antiphon/shared/files/file-index';
 import type { JobProducer } from '@antiphon/shared/queue/job-producer';
 import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { AudioPlayer } from '@antiphon/shared/services/audio-player';
@@ -47,6 +49,10 @@ export interface GatewayContext {
   blobs: BlobStore;
   transcripts: TranscriptStore;
   spokenAnswers: SpokenAnswerStore;
+  /** Of clients, and of batches: what is known of them, and their bytes. */
+  files: FileIndex;
+  fileBlobs: BlobStore;
+  batches: BatchStore;
   /** Where the voice assistant's answers are heard. */
   player: AudioPlayer;
   logger: Logger;

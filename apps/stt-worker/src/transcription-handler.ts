@@ -8,7 +8,7 @@ import type {
   TranscriptEvent,
   TranscriptionRequest,
 } from '@antiphon/shared/services/stt-service';
-import type { BlobStore } from '@antiphon/shared/storage/blob-store';
+import type { BlobStore, LocalBlob } from '@antiphon/shared/storage/blob-store';
 import type { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { TranscriptionDeadline } from './transcription-deadline.ts';
 
@@ -73,30 +73,33 @@ async function listen(
   { job, signal }: JobContext<'transcription'>,
   take: (event: SegmentEvent) => Promise<void>,
 ): Promise<FinishEvent> {
-  const upload = await openUpload(job, blobs);
+  const upload = await findUpload(job, blobs);
   const deadline = new TranscriptionDeadline();
-  const audio = deadline.watch(upload);
   const running = AbortSignal.any([signal, deadline.signal]);
   let finish: FinishEvent | undefined;
   try {
+    const audio = deadline.watch(openUpload(job, upload));
     for await (const event of service.transcribe(requestOf(job, audio), running)) {
       if (event.type === 'finish') finish = event;
       else await take(event);
     }
   } finally {
     deadline.clear();
+    await upload.release();
   }
   if (!finish) throw new VoiceError('engine_failed', { cause: 'no finish from the engine' });
   return finish;
 }
 
-async function openUpload(job: TranscriptionJob, blobs: BlobStore): Promise<RecordedAudio> {
-  const path = await blobs.path(job.blobId);
-  if (path === undefined) {
-    throw new VoiceError('internal_error', {
-      cause: `the upload of ${job.streamId} is not in this worker's DATA_DIR`,
-    });
-  }
+async function findUpload(job: TranscriptionJob, blobs: BlobStore): Promise<LocalBlob> {
+  const upload = await blobs.local(job.blobId);
+  if (upload) return upload;
+  throw new VoiceError('internal_error', {
+    cause: `the upload of ${job.streamId} is not in this worker's blob store`,
+  });
+}
+
+function openUpload(job: TranscriptionJob, { path }: LocalBlob): RecordedAudio {
   const { format, sizeBytes, maxAudioSeconds: maxSeconds } = job;
   return openRecordedAudio({ path, format, sizeBytes, maxSeconds });
 }

@@ -26,6 +26,8 @@ export interface TranscriptionRequest {
   temperature?: number;
   /** Whether the caller needs times of single words. */
   wordTimes: boolean;
+  /** Nobody waits for it: what runs on this machine is to give way to all else (a line of a batch). */
+  background?: boolean;
 }
 
 export interface TranscriptWord {

@@ -11,6 +11,8 @@ export interface SpeechRequest {
   instructions?: string;
   /** BCP 47 tag, when the caller knows it. */
   language?: string;
+  /** Nobody waits for it: what runs on this machine is to give way to all else (a line of a batch). */
+  background?: boolean;
 }
 
 /** PCM, s16le mono, at any whole number of samples. */

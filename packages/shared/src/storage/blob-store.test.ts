@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
+import { buffer, text } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type BlobStore, openDiskBlobStore } from './blob-store.ts';
 
@@ -39,7 +39,21 @@ it('leaves nothing when the source fails', async () => {
 
 it('takes no path for an id', async () => {
   expect(await store.get('../../etc/passwd')).toBeUndefined();
-  expect(await store.path('..')).toBeUndefined();
+  expect(await store.local('..')).toBeUndefined();
+  await expect(store.put(Readable.from(['a']), '../a')).rejects.toThrow('not a blob id');
+});
+
+it('replaces a blob that has a name', async () => {
+  await store.put(Readable.from(['the first']), 'batch_1-7');
+  await store.put(Readable.from(['the second']), 'batch_1-7');
+  expect(await readdir(directory)).toEqual(['batch_1-7']);
+  expect(await text((await store.get('batch_1-7')) ?? Readable.from([]))).toBe('the second');
+});
+
+it('reads a part', async () => {
+  const { blobId } = await store.put(Readable.from(['0123456789']));
+  const part = await store.get(blobId, { start: 2, end: 5 });
+  expect(await text(part ?? Readable.from([]))).toBe('2345');
 });
 
 it('sweeps what is old and keeps what is new', async () => {

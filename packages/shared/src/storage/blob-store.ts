@@ -5,21 +5,41 @@ import { join } from 'node:path';
 import type { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
-/** Bytes that are too large for Redis: uploads and large request bodies. */
+/** Of a blob's bytes, both ends included, as in HTTP (RFC 9110, section 14.1.2). */
+export interface BlobRange {
+  start: number;
+  end: number;
+}
+
+/** A file on this machine with a blob's content. */
+export interface LocalBlob {
+  path: string;
+  /** It is not needed any more: a copy is deleted. */
+  release(): Promise<void>;
+}
+
+/** Bytes that are too large for Redis: uploads, large request bodies, files of clients. */
 export interface BlobStore {
-  /** Writes to the end of `source`; nothing is left when it fails. */
-  put(source: Readable | Transform): Promise<{ blobId: string; sizeBytes: number }>;
+  /**
+   * Writes to the end of `source`, and only then can it be read: nothing is left when it fails. An
+   * id that is given (letters, digits, `_` and `-`, 100 at most) names the blob for good: whoever
+   * writes it again replaces it.
+   */
+  put(
+    source: Readable | Transform,
+    blobId?: string,
+  ): Promise<{ blobId: string; sizeBytes: number }>;
   /** Undefined when it is unknown. */
-  get(blobId: string): Promise<Readable | undefined>;
-  /** A local file with the content, for programs that need one. Undefined when it is unknown. */
-  path(blobId: string): Promise<string | undefined>;
+  get(blobId: string, range?: BlobRange): Promise<Readable | undefined>;
+  /** For programs that need a file. Undefined when it is unknown. */
+  local(blobId: string): Promise<LocalBlob | undefined>;
   /** Unknown is fine. */
   delete(blobId: string): Promise<void>;
   /** Deletes what is older than `ageMs`: what a dead process left. Returns how many. */
   sweep(ageMs: number): Promise<number>;
 }
 
-const BLOB_ID = /^[0-9a-f-]{36}$/;
+const BLOB_ID = /^[\w-]{1,100}$/;
 
 /** Blobs as files of one directory, which gateway and workers share. */
 export async function openDiskBlobStore(directory: string): Promise<BlobStore> {
@@ -39,9 +59,10 @@ export async function openDiskBlobStore(directory: string): Promise<BlobStore> {
   };
 
   return {
-    async put(source) {
-      const blobId = randomUUID();
-      const temporary = join(directory, `${blobId}.part`);
+    async put(source, blobId = randomUUID()) {
+      if (!BLOB_ID.test(blobId)) throw new Error(`not a blob id: ${blobId}`);
+      // Two writers of one blob do not meet before the last step, which is one.
+      const temporary = join(directory, `${blobId}.${randomUUID()}.part`);
       try {
         await pipeline(source, createWriteStream(temporary, { mode: 0o600 }));
         const { size } = await stat(temporary);
@@ -52,11 +73,14 @@ export async function openDiskBlobStore(directory: string): Promise<BlobStore> {
         throw error;
       }
     },
-    async get(blobId) {
+    async get(blobId, range) {
       const file = await existing(blobId);
-      return file === undefined ? undefined : createReadStream(file);
+      return file === undefined ? undefined : createReadStream(file, range);
     },
-    path: existing,
+    async local(blobId) {
+      const path = await existing(blobId);
+      return path === undefined ? undefined : { path, release: async () => undefined };
+    },
     async delete(blobId) {
       const file = fileOf(blobId);
       if (file) await rm(file, { force: true });

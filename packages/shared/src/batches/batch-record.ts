@@ -1,0 +1,100 @@
+import { z } from 'zod';
+
+/** OpenAI's (contract, section 8); the last four are for good. */
+export const BATCH_STATUSES = [
+  'validating',
+  'in_progress',
+  'finalizing',
+  'cancelling',
+  'completed',
+  'failed',
+  'expired',
+  'cancelled',
+] as const;
+export type BatchStatus = (typeof BATCH_STATUSES)[number];
+
+export const isOver = (status: BatchStatus): boolean =>
+  status === 'completed' || status === 'failed' || status === 'expired' || status === 'cancelled';
+
+export const BATCH_ENDPOINTS = [
+  '/v1/audio/speech',
+  '/v1/audio/transcriptions',
+  '/v1/audio/translations',
+  '/v1/chat/completions',
+] as const;
+export type BatchEndpoint = (typeof BATCH_ENDPOINTS)[number];
+
+/** What is wrong with an input file. */
+export interface BatchFault {
+  code: string;
+  message: string;
+  param: string | null;
+  /** From 1; null where it is the file as a whole. */
+  line: number | null;
+}
+
+const count = z.coerce.number();
+const seconds = z.coerce.number().optional();
+const json = <Schema extends z.ZodType>(schema: Schema) =>
+  z
+    .string()
+    .transform((text) => JSON.parse(text) as unknown)
+    .pipe(schema);
+
+/** A batch as its hash in Redis has it: all values are texts. Times are Unix seconds of Redis' clock. */
+export const batchRecordSchema = z.object({
+  id: z.string(),
+  tenantId: z.string(),
+  endpoint: z.enum(BATCH_ENDPOINTS),
+  inputFileId: z.string(),
+  completionWindow: z.string(),
+  metadata: json(z.record(z.string(), z.string())).optional(),
+  /** Life of the files that it makes. */
+  outputLifeSeconds: count,
+  /** Of the request that made it, for the log. */
+  requestId: z.string().optional(),
+  status: z.enum(BATCH_STATUSES),
+  /** The one model of all lines, once they were read. */
+  model: z.string().optional(),
+  faults: json(
+    z.array(
+      z.object({
+        code: z.string(),
+        message: z.string(),
+        param: z.string().nullable(),
+        line: z.number().nullable(),
+      }),
+    ),
+  ).optional(),
+  outputFileId: z.string().optional(),
+  errorFileId: z.string().optional(),
+  /** Lines. */
+  total: count,
+  completed: count,
+  failed: count,
+  /** '1': no line's result is taken any more, because its files are being written. */
+  closed: z.string().optional(),
+  createdAt: count,
+  expiresAt: count,
+  inProgressAt: seconds,
+  finalizingAt: seconds,
+  completedAt: seconds,
+  failedAt: seconds,
+  expiredAt: seconds,
+  cancellingAt: seconds,
+  cancelledAt: seconds,
+});
+export type BatchRecord = z.output<typeof batchRecordSchema>;
+
+/** What a batch is made from. */
+export type NewBatch = Pick<
+  BatchRecord,
+  | 'id'
+  | 'tenantId'
+  | 'endpoint'
+  | 'inputFileId'
+  | 'completionWindow'
+  | 'metadata'
+  | 'outputLifeSeconds'
+  | 'requestId'
+> & { windowSeconds: number };

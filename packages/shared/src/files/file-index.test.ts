@@ -1,0 +1,66 @@
+import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { FileIndex } from './file-index.ts';
+import { createFileId, type FileRecord } from './file-record.ts';
+
+let server: RedisServer;
+let redis: Redis;
+let files: FileIndex;
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = new Redis(server.url);
+  files = new FileIndex(redis);
+});
+beforeEach(() => redis.flushall());
+afterAll(async () => {
+  redis.disconnect();
+  await server.close();
+});
+
+async function add(given: Partial<FileRecord> = {}): Promise<FileRecord> {
+  const record: FileRecord = {
+    ...{ id: createFileId(), tenantId: 'one', bytes: 3, filename: 'a.jsonl', purpose: 'batch' },
+    ...{ createdAtSeconds: 1_700_000_000, ...given },
+  };
+  await files.add(record);
+  return record;
+}
+
+it('knows a file once, for its tenant', async () => {
+  const file = await add();
+  expect(await files.add({ ...file, bytes: 9 })).toBe(false);
+  expect(await files.get('one', file.id)).toEqual(file);
+  expect(await files.get('two', file.id)).toBeUndefined();
+  expect(await files.remove('two', file.id)).toBe(false);
+  expect(await files.remove('one', file.id)).toBe(true);
+  expect(await files.get('one', file.id)).toBeUndefined();
+  expect(await redis.keys('*')).toEqual(['antiphon:files:sequence']);
+});
+
+it('lists in both orders, by purpose, in pages', async () => {
+  const [a, b, c] = [await add(), await add({ purpose: 'batch_output' }), await add()];
+  await add({ tenantId: 'two' });
+  const ids = async (options: Parameters<FileIndex['list']>[1]) => {
+    const page = await files.list('one', options);
+    return page && [page.files.map(({ id }) => id), page.hasMore];
+  };
+  expect(await ids({ limit: 2, order: 'desc' })).toEqual([[c.id, b.id], true]);
+  expect(await ids({ limit: 2, order: 'desc', after: b.id })).toEqual([[a.id], false]);
+  expect(await ids({ limit: 9, order: 'asc' })).toEqual([[a.id, b.id, c.id], false]);
+  expect(await ids({ limit: 9, order: 'asc', purpose: 'batch' })).toEqual([[a.id, c.id], false]);
+  expect(await ids({ limit: 1, order: 'asc', purpose: 'batch' })).toEqual([[a.id], true]);
+  expect(await ids({ limit: 9, order: 'asc', after: 'file-x' })).toBeUndefined();
+});
+
+it('forgets what has expired, at once for its readers', async () => {
+  const past = await add({ expiresAtSeconds: Math.floor(Date.now() / 1000) - 1 });
+  const kept = await add({ expiresAtSeconds: Math.floor(Date.now() / 1000) + 60 });
+  expect(await files.get('one', past.id)).toBeUndefined();
+  expect((await files.list('one', { limit: 9, order: 'asc' }))?.files).toEqual([kept]);
+  expect(await files.isKnown(past.id)).toBe(true);
+  expect(await files.takeExpired(10)).toEqual([past.id]);
+  expect(await files.isKnown(past.id)).toBe(false);
+  expect(await files.takeExpired(10)).toEqual([]);
+});

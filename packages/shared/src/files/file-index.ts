@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs';
+import type { Redis } from 'ioredis';
+import { throwStoreFault } from '../storage/store-fault.ts';
+import {
+  FILE_EXPIRY_KEY,
+  FILE_SEQUENCE_KEY,
+  fileKey,
+  purposeFilesKey,
+  tenantFilesKey,
+} from './file-key.ts';
+import { type FileRecord, fileRecordSchema } from './file-record.ts';
+
+interface ScriptedFiles extends Redis {
+  antiphonAddFile(...keysAndValues: string[]): Promise<number>;
+}
+
+export interface FilePage {
+  files: FileRecord[];
+  hasMore: boolean;
+}
+
+export interface FilePageOptions {
+  purpose?: string | undefined;
+  limit: number;
+  order: 'asc' | 'desc';
+  /** Id of the file that the page begins behind. */
+  after?: string | undefined;
+}
+
+/**
+ * Which files there are, in the queues' Redis. A file of another tenant and one that has expired
+ * are as unknown as one that never was. All methods reject with `queue_unavailable` or `storage_full`.
+ */
+export class FileIndex {
+  readonly #redis: ScriptedFiles;
+
+  constructor(redis: Redis) {
+    if (!('antiphonAddFile' in redis)) {
+      const lua = readFileSync(new URL('add-file.lua', import.meta.url), 'utf8');
+      redis.defineCommand('antiphonAddFile', { numberOfKeys: 5, lua });
+    }
+    this.#redis = redis as ScriptedFiles;
+  }
+
+  /** The bytes are in the store already. False when the id is known: then nothing changes. */
+  async add(record: FileRecord): Promise<boolean> {
+    const added = await this.#redis
+      .antiphonAddFile(...fileKeys(record), ...fileValues(record))
+      .catch(throwStoreFault);
+    return added === 1;
+  }
+
+  async get(tenantId: string, fileId: string): Promise<FileRecord | undefined> {
+    const [record] = await this.#read([fileId]);
+    return record?.tenantId === tenantId ? record : undefined;
+  }
+
+  /** Undefined when there is no file `after`. */
+  async list(tenantId: string, options: FilePageOptions): Promise<FilePage | undefined> {
+    const { purpose, limit, order, after } = options;
+    const key =
+      purpose === undefined ? tenantFilesKey(tenantId) : purposeFilesKey(tenantId, purpose);
+    let start = 0;
+    if (after !== undefined) {
+      const rank = await this.#rank(key, after, order);
+      if (rank === undefined) return undefined;
+      start = rank + 1;
+    }
+    const files: FileRecord[] = [];
+    // Some may have expired since: more are read until the page is full.
+    while (files.length <= limit) {
+      const end = start + limit;
+      const fileIds = await (
+        order === 'asc'
+          ? this.#redis.zrange(key, String(start), String(end))
+          : this.#redis.zrange(key, String(start), String(end), 'REV')
+      ).catch(throwStoreFault);
+      if (fileIds.length === 0) break;
+      for (const record of await this.#read(fileIds)) if (record) files.push(record);
+      start = end + 1;
+    }
+    return { files: files.slice(0, limit), hasMore: files.length > limit };
+  }
+
+  /** Its bytes are the caller's to delete. False when it is unknown. */
+  async remove(tenantId: string, fileId: string): Promise<boolean> {
+    const record = await this.get(tenantId, fileId);
+    if (!record) return false;
+    await this.#forget(record);
+    return true;
+  }
+
+  /** Whether anything is known under this id, whoever's it is and whether or not it has expired. */
+  async isKnown(fileId: string): Promise<boolean> {
+    return (await this.#redis.exists(fileKey(fileId)).catch(throwStoreFault)) === 1;
+  }
+
+  /** Forgets up to `limit` files that have expired; returns their ids, whose bytes are the caller's to delete. */
+  async takeExpired(limit: number): Promise<string[]> {
+    const fileIds = await this.#redis
+      .zrange(FILE_EXPIRY_KEY, '-inf', String(nowSeconds()), 'BYSCORE', 'LIMIT', 0, limit)
+      .catch(throwStoreFault);
+    const bodies = await this.#bodies(fileIds);
+    for (const [position, fileId] of fileIds.entries()) {
+      const record = parseRecord(bodies[position]);
+      if (record) await this.#forget(record);
+      else await this.#redis.zrem(FILE_EXPIRY_KEY, fileId).catch(throwStoreFault);
+    }
+    return fileIds;
+  }
+
+  async #read(fileIds: string[]): Promise<(FileRecord | undefined)[]> {
+    const now = nowSeconds();
+    return (await this.#bodies(fileIds)).map((body) => {
+      const record = parseRecord(body);
+      return record && (record.expiresAtSeconds ?? Infinity) > now ? record : undefined;
+    });
+  }
+
+  async #bodies(fileIds: string[]): Promise<(string | null)[]> {
+    if (fileIds.length === 0) return [];
+    return this.#redis.mget(fileIds.map((fileId) => fileKey(fileId))).catch(throwStoreFault);
+  }
+
+  async #rank(key: string, fileId: string, order: 'asc' | 'desc'): Promise<number | undefined> {
+    const rank = await (
+      order === 'asc' ? this.#redis.zrank(key, fileId) : this.#redis.zrevrank(key, fileId)
+    ).catch(throwStoreFault);
+    return rank ?? undefined;
+  }
+
+  /** The record last: a process that dies in between leaves what the next one finds. */
+  async #forget({ id, tenantId, purpose }: FileRecord): Promise<void> {
+    await this.#redis
+      .multi()
+      .zrem(tenantFilesKey(tenantId), id)
+      .zrem(purposeFilesKey(tenantId, purpose), id)
+      .zrem(FILE_EXPIRY_KEY, id)
+      .del(fileKey(id))
+      .exec()
+      .catch(throwStoreFault);
+  }
+}
+
+/** The keys that `add-file.lua` takes; `record-line.lua` makes files known in the same step. */
+export const fileKeys = ({ id, tenantId, purpose }: FileRecord): string[] => [
+  fileKey(id),
+  tenantFilesKey(tenantId),
+  purposeFilesKey(tenantId, purpose),
+  FILE_EXPIRY_KEY,
+  FILE_SEQUENCE_KEY,
+];
+
+export const fileValues = (record: FileRecord): string[] => [
+  JSON.stringify(record),
+  record.id,
+  String(record.expiresAtSeconds ?? ''),
+];
+
+const nowSeconds = (): number => Math.floor(Date.now() / 1000);
+
+function parseRecord(body: string | null | undefined): FileRecord | undefined {
+  if (body === null || body === undefined) return undefined;
+  return fileRecordSchema.safeParse(JSON.parse(body)).data;
+}

@@ -1,0 +1,23 @@
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+
+export const fileRecordSchema = z.object({
+  id: z.string(),
+  tenantId: z.string(),
+  bytes: z.number(),
+  /** As the client called it; used for nothing but to be told again. */
+  filename: z.string(),
+  /** OpenAI's words: `batch`, `batch_output`, `user_data`… */
+  purpose: z.string(),
+  /** Unix seconds. */
+  createdAtSeconds: z.number(),
+  expiresAtSeconds: z.number().optional(),
+});
+
+/** What is known of a file; its bytes are the blob with the same id in the files' store. */
+export type FileRecord = z.output<typeof fileRecordSchema>;
+
+export const createFileId = (): string => `file-${randomBytes(16).toString('hex')}`;
+
+/** Kept so long unless the client says otherwise: OpenAI's time for files of batches. */
+export const FILE_LIFE_SECONDS = 30 * 86_400;

@@ -1,0 +1,69 @@
+import { z } from 'zod';
+import { AUDIO_FORMATS } from '../audio/audio-format.ts';
+import { phraseTextSchema, queueName, type Stage } from './job-catalog.ts';
+
+const speechLineSchema = z.object({
+  type: z.literal('speech'),
+  /** The text, cut as for a stream. */
+  phrases: z.array(phraseTextSchema),
+  voice: z.string(),
+  speed: z.number(),
+  instructions: z.string().optional(),
+  language: z.string().optional(),
+  format: z.enum(AUDIO_FORMATS),
+  /** Of the sound's file: Unix seconds. */
+  expiresAtSeconds: z.number().int(),
+});
+export type SpeechLine = z.output<typeof speechLineSchema>;
+
+const transcriptionLineSchema = z.object({
+  type: z.literal('transcription'),
+  /** The blob of the recording is the file's own. */
+  fileId: z.string().min(1),
+  format: z.enum(['wav', 'mp3', 'flac', 'ogg', 'webm', 'mp4', 'aac']),
+  sizeBytes: z.number().int(),
+  operation: z.enum(['transcribe', 'translate']),
+  language: z.string().optional(),
+  prompt: z.string().optional(),
+  temperature: z.number().optional(),
+  wordTimes: z.boolean(),
+  maxAudioSeconds: z.number(),
+});
+export type TranscriptionLine = z.output<typeof transcriptionLineSchema>;
+
+const chatLineSchema = z.object({
+  type: z.literal('chat'),
+  choiceCount: z.number().int().min(1),
+  /** The line's body with `model` resolved; a large one lies in the files' blob store. */
+  requestJson: z.string().optional(),
+  requestBlobId: z.string().optional(),
+});
+export type ChatLine = z.output<typeof chatLineSchema>;
+
+/** One line of a batch; runs in the queue `batchQueueName` of the engine that it is for. */
+export const batchLineJobSchema = z.object({
+  version: z.literal(1),
+  batchId: z.string().min(1),
+  /** From 0. */
+  line: z.number().int().min(0),
+  tenantId: z.string().min(1),
+  model: z.string().min(1),
+  /** For the log: of the request that made the batch. */
+  requestId: z.string().optional(),
+  work: z.discriminatedUnion('type', [speechLineSchema, transcriptionLineSchema, chatLineSchema]),
+});
+export type BatchLineJob = z.output<typeof batchLineJobSchema>;
+
+/** Times a line is tried before its error is its result; what a busy upstream puts off does not count. */
+export const BATCH_LINE_ATTEMPTS = 3;
+
+/** For everything that one line takes, in ms; a transcription has its own of max(120 s, 3 x audio). */
+export const BATCH_LINE_TOTAL_MS = 600_000;
+
+/** Beside the engine's own queue, so that what somebody waits for never stands behind it. */
+export function batchQueueName(stage: Stage, engine: string): string {
+  return `${queueName(stage, engine)}-batch`;
+}
+
+/** Also makes a second enqueue of the same line harmless. */
+export const batchLineJobId = (batchId: string, line: number): string => `${batchId}-${line}`;
