@@ -204,10 +204,10 @@ it('a gateway: a request whose body is still on its way is answered', async () =
     messages: [{ role: 'user', content: 'short' }],
   });
   const idle = connect(Number(port), '127.0.0.1');
-  idle.write('GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n');
+  idle.write('GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n');
   await once(idle, 'data');
   const socket = connect(Number(port), '127.0.0.1');
-  const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`;
+  const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`;
   socket.write(head + body.slice(0, 20));
   const received: Buffer[] = [];
   socket.on('data', (part: Buffer) => received.push(part));

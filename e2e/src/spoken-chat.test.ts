@@ -206,7 +206,7 @@ describe('a listener who takes nothing', () => {
     socket = connect(Number(new URL(stack.rootUrl).port), '127.0.0.1');
     socket.pause();
     socket.write(
-      `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     );
   }
   const openState = async () => {

@@ -5,6 +5,7 @@ import type { GatewayContext, GatewayEnv } from './gateway-context.ts';
 import { adminKey } from './middleware/admin-key.ts';
 import { apiKey } from './middleware/api-key.ts';
 import { errorReply, unknownRoute } from './middleware/error-reply.ts';
+import { foreignPages } from './middleware/foreign-pages.ts';
 import { rateLimit } from './middleware/rate-limit.ts';
 import { requestId } from './middleware/request-id.ts';
 import { requestLog } from './middleware/request-log.ts';
@@ -56,15 +57,17 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.use(requestMetrics(context.metrics));
   app.onError(errorReply(logger));
   app.notFound(unknownRoute(app));
-  if (config.CORS_ORIGINS.length > 0) {
-    app.use(cors({ origin: config.CORS_ORIGINS, ...CORS_HEADERS }));
+  const { HOST: host, CORS_ORIGINS: origins } = config;
+  if (origins.length > 0) {
+    app.use(cors({ origin: origins.includes('*') ? '*' : origins, ...CORS_HEADERS }));
   }
 
   app.get('/health', health(context));
   app.get('/health/live', live);
   app.get('/health/ready', ready(context));
   const operator = adminKey(config.ADMIN_KEY);
-  app.use('/metrics', operator).use('/queues', operator);
+  const operatorPages = { host, origins, isOpen: () => config.ADMIN_KEY === undefined };
+  for (const path of ['/metrics', '/queues']) app.use(path, foreignPages(operatorPages), operator);
   app.get('/metrics', metricsText(context));
   app.get('/queues', queueList(context));
   addDocs(app);
@@ -79,7 +82,8 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
       streams: config.MAX_STREAMS_PER_KEY,
     },
   });
-  app.use('/v1/*', key).use('/api/*', key);
+  const pages = foreignPages({ host, origins, isOpen: () => context.keys.isEmpty });
+  app.use('/v1/*', pages, key).use('/api/*', pages, key);
   addStreamRoutes(app, context);
   // Behind those: what runs can be stopped, however much was asked before.
   const rate = rateLimit(context.rates);

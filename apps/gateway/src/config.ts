@@ -10,8 +10,10 @@ import {
 import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
 import { z } from 'zod';
 
-const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/;
 const { queueMs, firstEventMs, idleMs, totalMs } = JOB_CATALOG.chat.deadlines;
+
+export const isLoopback = (host: string): boolean => LOOPBACK.test(host);
 
 /** What the rule about keys looks at, parsed. */
 const keyRule = z.looseObject({
@@ -72,7 +74,7 @@ const schema = z
   })
   .refine(
     ({ HOST, API_KEYS, API_KEYS_FILE, AUTH_DISABLED }) =>
-      LOOPBACK.has(HOST) || API_KEYS.length > 0 || API_KEYS_FILE !== undefined || AUTH_DISABLED,
+      isLoopback(HOST) || API_KEYS.length > 0 || API_KEYS_FILE !== undefined || AUTH_DISABLED,
     {
       path: ['API_KEYS'],
       error: ({ input }) =>

@@ -17,7 +17,7 @@ afterAll(async () => {
 
 const request = async (line: string, headers: string[] = []) => {
   const { responses } = await rawHttp(gateway.port, [
-    `${[`${line} HTTP/1.1`, 'host: x', ...headers].join('\r\n')}\r\n\r\n`,
+    `${[`${line} HTTP/1.1`, 'host: localhost', ...headers].join('\r\n')}\r\n\r\n`,
   ]);
   return responses[0];
 };
@@ -96,13 +96,13 @@ describe('what is no request', () => {
     ['noise', '\u0016\u0003\u0001 TLS'],
     ['no version', 'GET /v1/models\r\n\r\n'],
     ['no host', 'GET /v1/models HTTP/1.1\r\n\r\n'],
-    ['a header without a colon', 'GET /v1/models HTTP/1.1\r\nhost: x\r\nnothing\r\n\r\n'],
-    ['a length that is none', 'POST /v1/models HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n'],
+    ['a header without a colon', 'GET /v1/models HTTP/1.1\r\nhost: localhost\r\nnothing\r\n\r\n'],
+    ['a length that is none', 'POST /v1/models HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n'],
     [
       'two lengths',
-      'POST /v1/models HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n',
+      'POST /v1/models HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n',
     ],
-    ['a body of no kind', 'POST /v1/models HTTP/1.1\r\nhost: x\r\ntransfer-encoding: x\r\n\r\n'],
+    ['a body of no kind', 'POST /v1/models HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: x\r\n\r\n'],
   ])('%s is 400', async (_what, bytes) => {
     const { responses } = await rawHttp(gateway.port, [bytes]);
     expect(responses[0]?.status).toBe(400);
@@ -130,7 +130,7 @@ describe('what is no request', () => {
 it('says 100 before a body that waits for it', async () => {
   const body = '{"messages":[]}';
   const { bytes, responses } = await rawHttp(gateway.port, [
-    `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: ${body.length}\r\n\r\n`,
+    `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: ${body.length}\r\n\r\n`,
     body,
   ]);
   expect(bytes.toString()).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 400 /);
@@ -139,16 +139,16 @@ it('says 100 before a body that waits for it', async () => {
 
 it('answers pipelined requests in their order', async () => {
   const post = (body: string) =>
-    `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+    `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
   const { responses } = await rawHttp(
     gateway.port,
     [
       [
-        'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n',
+        'GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n',
         post('{'),
-        'GET /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n',
+        'GET /v1/nothing HTTP/1.1\r\nhost: localhost\r\n\r\n',
         post('{"messages":[]}'),
-        'GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n',
+        'GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n',
       ].join(''),
     ],
     { count: 5 },

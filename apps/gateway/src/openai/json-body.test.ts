@@ -198,7 +198,7 @@ describe('content types', () => {
   it('none at all is taken for JSON', async () => {
     const body = chat();
     const { responses } = await rawHttp(gateway.port, [
-      `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     ]);
     expect(responses[0]?.status).toBe(200);
   });
@@ -243,10 +243,10 @@ describe('a body at its limit', () => {
     message: `Maximum content size limit (${LIMIT_BYTES}) exceeded (${bytes} bytes read)`,
   });
   const chunked = (text: string) =>
-    `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
+    `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
   const counted = (text: string) =>
-    `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
-  const after = 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n';
+    `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
+  const after = 'GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n';
 
   it.each([
     ['Content-Length', counted],
@@ -297,7 +297,7 @@ describe('a body at its limit', () => {
 
 it('Content-Length together with chunks is refused', async () => {
   const { responses } = await rawHttp(gateway.port, [
-    'POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
+    'POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
   ]);
   await expectError(responses[0], { status: 400, code: null });
 });

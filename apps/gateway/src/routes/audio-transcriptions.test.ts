@@ -220,10 +220,10 @@ describe('limits', () => {
 
   it('in chunks too, and the connection stays usable', async () => {
     const body = multipartBody([sized(LIMIT_BYTES + 1)]);
-    const head = `POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-type: ${multipartType()}\r\ntransfer-encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n`;
+    const head = `POST /v1/audio/transcriptions HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${multipartType()}\r\ntransfer-encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n`;
     const { responses } = await rawHttp(
       gateway.port,
-      [head, body, '\r\n0\r\n\r\n', 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n'],
+      [head, body, '\r\n0\r\n\r\n', 'GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n'],
       { count: 2 },
     );
     await expectError(responses[0], tooLarge);
@@ -239,7 +239,7 @@ describe('limits', () => {
   it('what is many times too large is not read to its end', async () => {
     const body = multipartBody([sized(LIMIT_BYTES * 8)]);
     const { responses } = await rawHttp(gateway.port, [
-      `POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-type: ${multipartType()}\r\ncontent-length: ${body.length}\r\n\r\n`,
+      `POST /v1/audio/transcriptions HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${multipartType()}\r\ncontent-length: ${body.length}\r\n\r\n`,
       body,
     ]);
     await expectError(responses[0], tooLarge);
@@ -304,7 +304,7 @@ describe('limits', () => {
     await once(socket, 'connect');
     const body = multipartBody([sized(LIMIT_BYTES)]);
     socket.write(
-      `POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-type: ${multipartType()}\r\ncontent-length: ${body.length}\r\n\r\n`,
+      `POST /v1/audio/transcriptions HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${multipartType()}\r\ncontent-length: ${body.length}\r\n\r\n`,
     );
     socket.write(body.subarray(0, LIMIT_BYTES / 2));
     await until(async () => (await gateway.blobNames()).length === 1);

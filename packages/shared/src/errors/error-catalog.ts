@@ -148,6 +148,20 @@ export const ERROR_CATALOG = {
     retryable: false,
     message: 'Incorrect API key provided.',
   },
+  origin_not_allowed: {
+    status: 403,
+    type: INVALID,
+    retryable: false,
+    message:
+      'Pages of other web origins may not use this server without a key. The operator may allow them by CORS_ORIGINS, or set API_KEYS.',
+  },
+  host_not_allowed: {
+    status: 403,
+    type: INVALID,
+    retryable: false,
+    message:
+      'This server has no key and answers to names of its own machine only, not to the one in the Host header. The operator may allow it as one of CORS_ORIGINS, or set API_KEYS.',
+  },
   unknown_route: {
     status: 404,
     type: INVALID,
