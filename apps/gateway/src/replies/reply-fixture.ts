@@ -9,15 +9,13 @@ import { none } from '@antiphon/shared/players/none';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
-import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
-import { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
-import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { parseConfig } from '../config.ts';
 import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
+import { openStores } from '../open-stores.ts';
 import { openWatch } from '../open-watch.ts';
 import { KeyRing } from '../tenants/key-ring.ts';
 import { ClientConnection, ClientLeft } from './client-connection.ts';
@@ -65,9 +63,10 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
   );
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const jobs = new JobProducer(redis, onError);
-  const blobs = await openDiskBlobStore(join(tmpdir(), 'antiphon-test-blobs'));
-  const transcripts = new TranscriptStore(redis);
-  const spokenAnswers = new SpokenAnswerStore(redis);
+  const stores = await openStores(redis, {
+    ...config,
+    DATA_DIR: join(tmpdir(), 'antiphon-test-data'),
+  });
   const player = await none.createFrom({}, { concurrency: 1, warn: onError });
   const base: StreamContext = {
     ...{
@@ -80,9 +79,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
       jobs,
       directory,
       watch,
-      blobs,
-      transcripts,
-      spokenAnswers,
+      ...stores,
       logger,
     },
     ...{ tenantStreams, player },
