@@ -40,6 +40,8 @@ const schema = z
     MAX_STREAMS_PER_KEY: wholeNumber(0),
     /** Most jobs that may wait in one queue; 0: any number. */
     MAX_QUEUE_DEPTH: wholeNumber(0),
+    /** Sockets, idle ones included. */
+    MAX_CONNECTIONS: wholeNumber(10_000, 1),
     MAX_UPLOAD_BYTES: wholeNumber(26_214_400, 1),
     MAX_INPUT_CHARACTERS: wholeNumber(4096, 1),
     MAX_AUDIO_SECONDS: wholeNumber(7200, 1),

@@ -1,6 +1,8 @@
+import { connect } from 'node:net';
 import { expectError } from '@antiphon/testing/error-envelope';
 import { rawHttp } from '@antiphon/testing/raw-http';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type TestGateway, openTestGateway } from './testing/test-gateway.ts';
 
@@ -97,12 +99,18 @@ describe('what is no request', () => {
     ['no version', 'GET /v1/models\r\n\r\n'],
     ['no host', 'GET /v1/models HTTP/1.1\r\n\r\n'],
     ['a header without a colon', 'GET /v1/models HTTP/1.1\r\nhost: localhost\r\nnothing\r\n\r\n'],
-    ['a length that is none', 'POST /v1/models HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n'],
+    [
+      'a length that is none',
+      'POST /v1/models HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n',
+    ],
     [
       'two lengths',
       'POST /v1/models HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n',
     ],
-    ['a body of no kind', 'POST /v1/models HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: x\r\n\r\n'],
+    [
+      'a body of no kind',
+      'POST /v1/models HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: x\r\n\r\n',
+    ],
   ])('%s is 400', async (_what, bytes) => {
     const { responses } = await rawHttp(gateway.port, [bytes]);
     expect(responses[0]?.status).toBe(400);
@@ -175,6 +183,29 @@ describe('headers of every answer', () => {
   it('x-should-retry tells SDKs that a client’s fault stays one', async () => {
     const response = await fetch(`${gateway.url}/v1/nothing`);
     expect(response.headers.get('x-should-retry')).toBe('false');
+  });
+});
+
+describe('connections above MAX_CONNECTIONS', () => {
+  it('are closed without an answer, counted, and taken again when others have gone', async () => {
+    const full = await openTestGateway(redis.url, { MAX_CONNECTIONS: '2' });
+    try {
+      const dropped = async () =>
+        /connections_dropped_total (\d+)/.exec(await full.context.metrics.registry.metrics())?.[1];
+      expect(await dropped()).toBe('0');
+      const idle = [connect(full.port, '127.0.0.1'), connect(full.port, '127.0.0.1')];
+      await until(async () => (await full.server.connectionCount()) === 2);
+      const ask = () =>
+        rawHttp(full.port, ['GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n']);
+      expect((await ask()).responses).toEqual([]);
+      expect(await dropped()).toBe('1');
+      idle[0]?.destroy();
+      await until(async () => (await full.server.connectionCount()) === 1);
+      expect((await ask()).responses[0]?.status).toBe(200);
+      idle[1]?.destroy();
+    } finally {
+      await full.close();
+    }
   });
 });
 

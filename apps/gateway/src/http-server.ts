@@ -42,16 +42,28 @@ const SERVER_OPTIONS = {
   maxHeaderSize: 18_432,
 };
 
-/** Listens; rejects with EADDRINUSE. Port 0 takes a free one. */
+export interface ListenOptions {
+  /** 0 takes a free one. */
+  port: number;
+  host: string;
+  /** Sockets that may be open; more are closed as soon as they are there, without an answer. */
+  maxConnections: number;
+  /** Called for each socket above that. */
+  onDrop: () => void;
+}
+
+/** Listens; rejects with EADDRINUSE. */
 export async function listen(
   app: OpenAPIHono<GatewayEnv>,
-  { port, host }: { port: number; host: string },
+  { port, host, maxConnections, onDrop }: ListenOptions,
 ): Promise<ListeningServer> {
   const server = createAdaptorServer({
     fetch: app.fetch,
     serverOptions: SERVER_OPTIONS,
   }) as Server;
   server.on('clientError', answerMalformed);
+  server.maxConnections = maxConnections;
+  server.on('drop', onDrop);
   const requests = new Set<ServerResponse>();
   let draining = false;
   // Before the app's own listener, whose answer it is about.

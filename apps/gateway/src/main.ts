@@ -21,6 +21,7 @@ import { listen } from './http-server.ts';
 import { WorkerDirectory } from './models/worker-directory.ts';
 import { openStores } from './open-stores.ts';
 import { openWatch } from './open-watch.ts';
+import { reportDrops } from './metrics/dropped-connections.ts';
 import { startKeepers } from './replies/stream-keepers.ts';
 import { KeyRing } from './tenants/key-ring.ts';
 
@@ -103,7 +104,10 @@ async function start(): Promise<RunningProcess> {
     accepting: () => accepting,
   };
   const context = startKeepers(base, streamRedis);
-  const server = await listen(createApp(context), { port: config.PORT, host: config.HOST });
+  const server = await listen(createApp(context), {
+    ...{ port: config.PORT, host: config.HOST, maxConnections: config.MAX_CONNECTIONS },
+    onDrop: reportDrops(counted.metrics, logger),
+  });
   logger.info({ url: `http://${config.HOST}:${server.port}`, gatewayId }, 'ready');
 
   return {

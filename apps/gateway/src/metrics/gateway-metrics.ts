@@ -42,6 +42,10 @@ export class GatewayMetrics {
     'playback_gaps',
     'Answers in whose playback a listener had to wait',
   );
+  readonly #droppedConnections = this.#counter(
+    'connections_dropped',
+    'Connections above MAX_CONNECTIONS, closed without an answer',
+  );
   readonly #queueWait = this.#histogram(
     'queue_wait_seconds',
     'From the opening of a stream, or the hearing of its recordings, to the claim of its first job',
@@ -59,6 +63,10 @@ export class GatewayMetrics {
 
   request(method: string, route: string, status: number): void {
     this.#requests.inc({ method, route, status });
+  }
+
+  droppedConnection(): void {
+    this.#droppedConnections.inc();
   }
 
   /** Streams that are answered now. */

@@ -17,6 +17,7 @@ import { type GatewayConfig, parseConfig } from '../config.ts';
 import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { GatewayLease } from '../gateway-lease.ts';
 import { type ListeningServer, listen } from '../http-server.ts';
+import { reportDrops } from '../metrics/dropped-connections.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
 import { openStores } from '../open-stores.ts';
 import { openWatch } from '../open-watch.ts';
@@ -62,7 +63,10 @@ export async function openTestGateway(
     },
   );
   const app = createApp(context);
-  const server = await listen(app, { port: 0, host: '127.0.0.1' });
+  const server = await listen(app, {
+    ...{ port: 0, host: '127.0.0.1', maxConnections: context.config.MAX_CONNECTIONS },
+    onDrop: reportDrops(context.metrics, context.logger),
+  });
   return {
     port: server.port,
     url: `http://127.0.0.1:${server.port}`,
