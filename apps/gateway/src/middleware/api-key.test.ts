@@ -28,7 +28,12 @@ async function request(
   headers: string[],
   { body = '', port = gateway.port }: { body?: string; port?: number } = {},
 ) {
-  const head = [`${line} HTTP/1.1`, 'host: localhost', ...headers, `content-length: ${body.length}`];
+  const head = [
+    `${line} HTTP/1.1`,
+    'host: localhost',
+    ...headers,
+    `content-length: ${body.length}`,
+  ];
   const { responses } = await rawHttp(port, [`${head.join('\r\n')}\r\n\r\n${body}`]);
   return responses[0];
 }
