@@ -12,6 +12,7 @@ import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import type { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import type { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import type { Redis } from 'ioredis';
+import type { BatchSubscriber } from './batches/batch-subscriber.ts';
 import type { GatewayConfig } from './config.ts';
 import type { WorkerDirectory } from './models/worker-directory.ts';
 import type { GatewayMetrics } from './metrics/gateway-metrics.ts';
@@ -53,6 +54,7 @@ export interface GatewayContext {
   files: FileIndex;
   fileBlobs: BlobStore;
   batches: BatchStore;
+  batchSubscriber: BatchSubscriber;
   /** Where the voice assistant's answers are heard. */
   player: AudioPlayer;
   logger: Logger;

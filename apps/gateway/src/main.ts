@@ -15,6 +15,7 @@ import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import type { Redis } from 'ioredis';
 import { createApp } from './app.ts';
+import { BatchSubscriber } from './batches/batch-subscriber.ts';
 import { type GatewayConfig, environment, readConfig } from './config.ts';
 import { GatewayLease } from './gateway-lease.ts';
 import { listen } from './http-server.ts';
@@ -64,6 +65,7 @@ async function openConnections({ REDIS_URL, STREAM_REDIS_URL }: GatewayConfig, o
   if (streamUrl !== REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
   return {
     queue: openRedis(REDIS_URL, { role: 'command', onError }),
+    batches: openRedis(REDIS_URL, { role: 'subscriber', onError }),
     stream: openRedis(streamUrl, { role: 'command', onError }),
     subscriber: openRedis(streamUrl, { role: 'subscriber', onError }),
   };
@@ -84,6 +86,7 @@ async function start(): Promise<RunningProcess> {
   collectProcessMetrics(counted.metrics.registry);
   countReconnects(counted.metrics.registry, connections);
   const subscriber = new StreamSubscriber(subscriberRedis, log);
+  const batchSubscriber = new BatchSubscriber(connections.batches);
   const jobs = new JobProducer(queueRedis, onError);
   const stores = await openStores(queueRedis, config);
   const lease = new GatewayLease(streamRedis, gatewayId, onError);
@@ -99,7 +102,7 @@ async function start(): Promise<RunningProcess> {
 
   const base = {
     ...{ gatewayId, config, keys, ...counted, log, subscriber, jobs, directory, watch },
-    ...{ ...stores, tenantStreams, player, logger },
+    ...{ ...stores, batchSubscriber, tenantStreams, player, logger },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
   };
@@ -124,6 +127,7 @@ async function start(): Promise<RunningProcess> {
       counted.admission.close();
       counted.depths.close();
       subscriber.close();
+      batchSubscriber.close();
       // A Redis that is away is not waited for.
       await within(REDIS_WAIT_MS, Promise.all([lease.release(), jobs.close()]));
       for (const redis of Object.values(connections)) redis.disconnect();

@@ -12,6 +12,7 @@ import { createLogger } from '@antiphon/shared/runtime/logger';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
+import { BatchSubscriber } from '../batches/batch-subscriber.ts';
 import { parseConfig } from '../config.ts';
 import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
@@ -62,6 +63,8 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
     { log, directory, logger },
   );
   const subscriber = new StreamSubscriber(subscriberRedis, log);
+  const batchesRedis = openRedis(redisUrl, { role: 'subscriber', onError });
+  const batchSubscriber = new BatchSubscriber(batchesRedis);
   const jobs = new JobProducer(redis, onError);
   const stores = await openStores(redis, {
     ...config,
@@ -76,6 +79,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
       ...counted,
       log,
       subscriber,
+      batchSubscriber,
       jobs,
       directory,
       watch,
@@ -94,8 +98,9 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
     counted.admission.close();
     counted.depths.close();
     subscriber.close();
+    batchSubscriber.close();
     await jobs.close();
-    for (const connection of [redis, subscriberRedis]) connection.disconnect();
+    for (const connection of [redis, subscriberRedis, batchesRedis]) connection.disconnect();
   };
   return { context, close };
 }

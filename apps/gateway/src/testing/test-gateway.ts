@@ -4,15 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { none } from '@antiphon/shared/players/none';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
-import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
+import { type ConnectionRole, openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import type { AudioPlayer } from '@antiphon/shared/services/audio-player';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
-import type { ScriptedRedis } from '@antiphon/shared/streams/stream-scripts';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { createApp } from '../app.ts';
+import { BatchSubscriber } from '../batches/batch-subscriber.ts';
 import { type GatewayConfig, parseConfig } from '../config.ts';
 import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { GatewayLease } from '../gateway-lease.ts';
@@ -90,13 +90,17 @@ export async function openTestGateway(
 
 type Given = Pick<GatewayContext, 'accepting' | 'player'>;
 
+async function openConnections(url: string) {
+  const open = (role: ConnectionRole) => openRedis(url, { role, onError });
+  const [queue, stream] = [open('command'), open('command')];
+  await Promise.all([whenReady(queue), whenReady(stream)]);
+  return { queue, stream, subscriber: open('subscriber'), batches: open('subscriber') };
+}
+
 async function openContext(config: GatewayConfig, given: Given) {
   const logger = createLogger('gateway', 'silent');
-  const [queueRedis, streamRedis] = [0, 1].map(() =>
-    openRedis(config.REDIS_URL, { role: 'command', onError }),
-  ) as [ScriptedRedis, ScriptedRedis];
-  const subscriberRedis = openRedis(config.REDIS_URL, { role: 'subscriber', onError });
-  await Promise.all([whenReady(queueRedis), whenReady(streamRedis)]);
+  const connections = await openConnections(config.REDIS_URL);
+  const { queue: queueRedis, stream: streamRedis } = connections;
   const keys = new KeyRing({ inline: config.API_KEYS, file: config.API_KEYS_FILE, logger });
   const gatewayId = randomUUID();
   const log = new StreamLog(streamRedis);
@@ -110,14 +114,14 @@ async function openContext(config: GatewayConfig, given: Given) {
     },
     onError,
   });
-  const connections = { queue: queueRedis, stream: streamRedis };
   const { watch, ...counted } = openWatch(config, connections, { log, directory, logger });
-  const subscriber = new StreamSubscriber(subscriberRedis, log);
+  const subscriber = new StreamSubscriber(connections.subscriber, log);
+  const batchSubscriber = new BatchSubscriber(connections.batches);
   const jobs = new JobProducer(queueRedis, onError);
   const stores = await openStores(queueRedis, config);
   const lease = new GatewayLease(streamRedis, gatewayId, onError);
   await Promise.all([lease.start(), directory.start()]);
-  await subscribeControl(subscriberRedis, ({ type }) => {
+  await subscribeControl(connections.subscriber, ({ type }) => {
     if (type === 'worker-change') void directory.refresh();
   });
   const base: StreamContext = {
@@ -128,6 +132,7 @@ async function openContext(config: GatewayConfig, given: Given) {
       ...counted,
       log,
       subscriber,
+      batchSubscriber,
       jobs,
       directory,
       watch,
@@ -143,10 +148,11 @@ async function openContext(config: GatewayConfig, given: Given) {
     await context.keepers.close();
     keys.close();
     const { admission, depths } = counted;
-    for (const open of [directory, watch, admission, depths, subscriber]) open.close();
+    for (const open of [directory, watch, admission, depths, subscriber, batchSubscriber])
+      open.close();
     await lease.release();
     await jobs.close().catch(onError);
-    for (const redis of [queueRedis, streamRedis, subscriberRedis]) redis.disconnect();
+    for (const redis of Object.values(connections)) redis.disconnect();
   };
   return { context, redis: streamRedis, close };
 }
