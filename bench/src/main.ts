@@ -1,11 +1,12 @@
 /**
- * Measures antiphon beside the upstream alone and beside a peer on the same stack, and spoken answers
- * beside a loop in one process.
+ * Measures antiphon beside the upstream alone and beside a peer on the same stack, spoken answers
+ * beside a loop in one process, and batches of speech beside the bare engine.
  *
  *   npm run bench                        all cases; writes bench/results.md
  *   npm run bench -- --quick             about 2 minutes, writes nothing
  *   npm run bench -- --case flood        only cases whose name contains this
  *   npm run bench -- --case voice        spoken answers alone
+ *   npm run bench -- --case batch        batches alone
  *   npm run bench -- --profile           CPU profiles of antiphon's processes, top functions printed
  *   npm run bench -- --without portkey   leaves a side out
  */
@@ -14,6 +15,10 @@ import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { batchCases } from './batch-cases.ts';
+import type { BatchCase } from './batch-cases.ts';
+import { BATCH_SUMMARY_HEAD, batchProcessRows, batchSummaryRow } from './batch-report.ts';
+import { benchBatches } from './batch-suite.ts';
 import { WARM_UP, benchCases } from './cases.ts';
 import type { BenchCase } from './cases.ts';
 import { messageOf } from './child-message.ts';
@@ -22,6 +27,7 @@ import type { LoadReply } from './load-plan.ts';
 import { machineDescription, versionsDescription } from './machine.ts';
 import { profileReport } from './profile-report.ts';
 import { SUMMARY_HEAD, resultsMarkdown, roundRows, summaryRow } from './report.ts';
+import type { BenchResults } from './report.ts';
 import { runCase, warmUp } from './rounds.ts';
 import type { CaseResult, RunLoad } from './rounds.ts';
 import { directSide, startAntiphon, startPortkey, stopSide } from './sides.ts';
@@ -30,7 +36,6 @@ import { plainTable } from './tables.ts';
 import { voiceCases } from './voice-cases.ts';
 import type { VoiceCase } from './voice-cases.ts';
 import { VOICE_SUMMARY_HEAD, voiceSummaryRow } from './voice-report.ts';
-import type { VoiceCaseResult } from './voice-rounds.ts';
 import { benchVoices } from './voice-suite.ts';
 
 const RESULTS_FILE = join(import.meta.dirname, '..', 'results.md');
@@ -48,15 +53,15 @@ const { values: options } = parseArgs({
 /** What else the machine was doing: figures of a busy machine are worth little. */
 const LOAD_BEFORE = loadavg()[0]!;
 
-interface Results {
-  text: CaseResult[];
-  voices: VoiceCaseResult[];
-}
-
-function report({ text, voices }: Results, startedMs: number): void {
+function report(results: BenchResults, startedMs: number): void {
+  const { text, voices, batches } = results;
   if (text.length > 0) console.log(`\n${plainTable([SUMMARY_HEAD, ...text.map(summaryRow)])}`);
   if (voices.length > 0) {
     console.log(`\n${plainTable([VOICE_SUMMARY_HEAD, ...voices.map(voiceSummaryRow)])}`);
+  }
+  for (const result of batches) console.log(`\n${plainTable(batchProcessRows(result))}`);
+  if (batches.length > 0) {
+    console.log(`\n${plainTable([BATCH_SUMMARY_HEAD, ...batches.map(batchSummaryRow)])}`);
   }
   const whole = !options.quick && !options.profile && options.case.length === 0;
   if (!whole || options.without.length > 0) return;
@@ -67,7 +72,7 @@ function report({ text, voices }: Results, startedMs: number): void {
     versions: versionsDescription(),
     minutes: (performance.now() - startedMs) / 60_000,
   };
-  writeFileSync(RESULTS_FILE, resultsMarkdown(run, text, voices));
+  writeFileSync(RESULTS_FILE, resultsMarkdown(run, results));
   console.log(`\nWritten: ${RESULTS_FILE}`);
 }
 
@@ -152,12 +157,17 @@ function wanted<T extends { name: string }>(cases: T[]): T[] {
 interface Cases {
   textCases: BenchCase[];
   spokenCases: VoiceCase[];
+  batches: BatchCase[];
 }
 
-async function bench(start: StartOptions, { textCases, spokenCases }: Cases): Promise<Results> {
+async function bench(
+  start: StartOptions,
+  { textCases, spokenCases, batches }: Cases,
+): Promise<BenchResults> {
   const { without } = options;
   const onSide = (side: Pick<Side, 'programs'>): void => void running.push(side);
   const text = { name: 'text', profiles: ['gateway', 'llm-worker'] };
+  const batch = { name: 'batch', profiles: ['gateway', 'tts-worker'] };
   const voice = { name: 'voice', profiles: ['gateway', 'llm-worker', 'tts-worker'] };
   return {
     text:
@@ -170,6 +180,12 @@ async function bench(start: StartOptions, { textCases, spokenCases }: Cases): Pr
         : await onOwnSides(voice, start, (own) =>
             benchVoices({ start: own, cases: spokenCases, without, onSide }),
           ),
+    batches:
+      batches.length === 0
+        ? []
+        : await onOwnSides(batch, start, (own) =>
+            benchBatches({ start: own, cases: batches, onSide }),
+          ),
   };
 }
 
@@ -177,7 +193,8 @@ async function main(): Promise<void> {
   const startedMs = performance.now();
   const textCases = wanted(benchCases(options.quick));
   const spokenCases = wanted(voiceCases(options.quick));
-  if (textCases.length + spokenCases.length === 0) {
+  const batches = wanted(batchCases(options.quick));
+  if (textCases.length + spokenCases.length + batches.length === 0) {
     throw new Error(`No case is named like ${options.case.join(' or ')}.`);
   }
   const scratchFolder = mkdtempSync(join(tmpdir(), 'antiphon-bench-'));
@@ -193,7 +210,7 @@ async function main(): Promise<void> {
   try {
     const { port } = await messageOf<{ port: number }>(upstream, 'upstream');
     const start = { upstreamPort: port, scratchFolder };
-    report(await bench(start, { textCases, spokenCases }), startedMs);
+    report(await bench(start, { textCases, spokenCases, batches }), startedMs);
   } finally {
     await stop();
   }

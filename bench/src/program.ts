@@ -65,6 +65,14 @@ export class Program {
     return cpuMsOf(this.#child.pid);
   }
 
+  /** The most memory it ever held, in bytes; 0 where there is no /proc. */
+  get peakBytes(): number {
+    const { pid } = this.#child;
+    if (pid === undefined || !existsSync(`/proc/${pid}/status`)) return 0;
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
+  }
+
   /** SIGTERM, and SIGKILL if that is not obeyed in time. */
   async stop(): Promise<void> {
     if (!this.alive) return;

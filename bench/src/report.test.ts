@@ -80,7 +80,10 @@ test('tables have a cell for each column', () => {
 
 test('the results file names what was run, and where', () => {
   const run = { date: '2026-11-21', command: 'npm run bench', machine: 'M', versions: 'V' };
-  const text = resultsMarkdown({ ...run, minutes: 6.25 }, [resultOf('flood-1')], []);
+  const text = resultsMarkdown(
+    { ...run, minutes: 6.25 },
+    { text: [resultOf('flood-1')], voices: [], batches: [] },
+  );
   expect(text).toContain('- Date: 2026-11-21 (6.3 minutes)\n- Command: `npm run bench`\n');
   expect(text).toContain('| Flood, 1 stream | 1,235/s | 3,000/s | 2,000/s |');
   expect(text).toContain('## Flood, 1 stream (`flood-1`)');

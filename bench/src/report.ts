@@ -1,3 +1,5 @@
+import type { BatchCaseResult } from './batch-plan.ts';
+import { batchSection } from './batch-report.ts';
 import type { Aim } from './cases.ts';
 import type { CaseResult, Figures, Round } from './rounds.ts';
 import type { SideName } from './sides.ts';
@@ -90,6 +92,13 @@ export function roundRows({ rounds }: CaseResult): string[][] {
   return [ROUND_HEAD, ...rows];
 }
 
+/** Of all parts of the bench; empty where one did not run. */
+export interface BenchResults {
+  text: CaseResult[];
+  voices: VoiceCaseResult[];
+  batches: BatchCaseResult[];
+}
+
 export interface RunDescription {
   date: string;
   command: string;
@@ -117,8 +126,7 @@ otherwise there would be no figures. Upstream, client and gateways share the mac
 /** The text of \`bench/results.md\`. */
 export function resultsMarkdown(
   run: RunDescription,
-  results: CaseResult[],
-  voices: VoiceCaseResult[],
+  { text: results, voices, batches }: BenchResults,
 ): string {
   const details = results.map(
     (result) =>
@@ -134,5 +142,6 @@ export function resultsMarkdown(
     `\n${HOW_TO_READ}\n`,
     ...details,
     voiceSection(voices),
+    batchSection(batches),
   ].join('\n');
 }

@@ -105,22 +105,26 @@ function startApp(
   });
 }
 
-/** The workers of a side: the folder of the app, what it announces, and its own variables. */
+/** The workers of a side: the folder of the app, a model it announces, and its own variables. */
 const WORKERS = {
-  llm: { app: 'llm-worker', env: { AI_SERVICE: 'openai', LLM_OPENAI_MODELS: 'bench' } },
+  llm: {
+    app: 'llm-worker',
+    model: 'bench',
+    env: { AI_SERVICE: 'openai', LLM_OPENAI_MODELS: 'bench' },
+  },
   tts: {
     app: 'tts-worker',
+    model: 'bench-voice',
     env: { TTS_SERVICE: 'openai', TTS_OPENAI_MODELS: 'bench-voice', TTS_OPENAI_VOICES: 'bench' },
   },
+  demo: { app: 'llm-worker', model: 'demo', env: { AI_SERVICE: 'demo' } },
+  flite: { app: 'tts-worker', model: 'flite', env: { TTS_SERVICE: 'flite' } },
 };
 
-/**
- * A gateway, one worker for each of `stages`, and a Redis of their own, each a process. Log and
- * fence are always on.
- */
+/** A gateway, these workers, and a Redis of their own, each a process. Log and fence are always on. */
 export async function startAntiphon(
   options: StartOptions,
-  stages: readonly (keyof typeof WORKERS)[] = ['llm'],
+  workers: readonly (keyof typeof WORKERS)[] = ['llm'],
 ): Promise<Side> {
   const redisPort = await freePort();
   const port = await freePort();
@@ -131,15 +135,14 @@ export async function startAntiphon(
     await listening(redis, redisPort);
     programs.push(
       startApp('gateway', { REDIS_URL, PORT: String(port), HOST: '127.0.0.1' }, options),
-      ...stages.map((stage) => {
-        const { app, env } = WORKERS[stage];
+      ...workers.map((worker) => {
+        const { app, env } = WORKERS[worker];
         const OPENAI_BASE_URL = `http://127.0.0.1:${options.upstreamPort}/v1`;
         return startApp(app, { REDIS_URL, HEALTH_PORT: '0', OPENAI_BASE_URL, ...env }, options);
       }),
     );
     const url = `http://127.0.0.1:${port}/v1/models`;
-    await ready(programs, url, '"bench"');
-    if (stages.includes('tts')) await ready(programs, url, '"bench-voice"');
+    for (const worker of workers) await ready(programs, url, `"${WORKERS[worker].model}"`);
   } catch (error) {
     await stopSide({ programs });
     throw error;
