@@ -15,6 +15,8 @@ import { audioSpeech } from './routes/audio-speech.ts';
 import { audioTranscriptions } from './routes/audio-transcriptions.ts';
 import { chatCompletions } from './routes/chat-completions.ts';
 import { addDocs } from './routes/docs.ts';
+import { fileContent } from './routes/file-content.ts';
+import { fileById, fileDelete, fileList, fileUpload } from './routes/files.ts';
 import { health, live, ready } from './routes/health.ts';
 import { metricsText } from './routes/metrics.ts';
 import { queueList } from './routes/queues.ts';
@@ -42,7 +44,7 @@ const CORS_HEADERS = {
   ],
   exposeHeaders: [
     ...['x-request-id', 'x-stream-id', 'idempotent-replayed', 'retry-after', 'x-should-retry'],
-    ...['content-range', 'accept-ranges', 'etag'],
+    ...['content-range', 'accept-ranges', 'etag', 'content-disposition'],
     ...['server-timing', 'x-cache', 'retry-after-ms'],
     ...['limit', 'remaining', 'reset'].map((name) => `x-ratelimit-${name}-requests`),
   ],
@@ -102,6 +104,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.post('/v1/audio/speech', audioSpeech(context));
   app.post('/v1/audio/transcriptions', audioTranscriptions(context, 'transcribe'));
   app.post('/v1/audio/translations', audioTranscriptions(context, 'translate'));
+  addFileRoutes(app, context);
   app.get('/v1/audio/voices', voiceList(context));
   app.get('/v1/audio/models', audioModelList(context));
   app.get('/v1/models', modelList(context));
@@ -117,4 +120,12 @@ function addStreamRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext):
   app.post('/v1/streams/:id/cancel', streamCancel(context));
   app.post('/api/stop/:id', stopOne(context));
   app.post('/api/stop_all', stopAll(context));
+}
+
+function addFileRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): void {
+  app.post('/v1/files', fileUpload(context));
+  app.get('/v1/files', fileList(context));
+  app.get('/v1/files/:id', fileById(context));
+  app.delete('/v1/files/:id', fileDelete(context));
+  app.get('/v1/files/:id/content', fileContent(context));
 }

@@ -2,9 +2,9 @@ import { z } from '@hono/zod-openapi';
 
 /** One row of `/openapi.json`. */
 export interface GatewayOperation {
-  method: 'get' | 'post';
+  method: 'get' | 'post' | 'delete';
   path: string;
-  tag: 'chat' | 'audio' | 'models' | 'streams' | 'health' | 'documentation';
+  tag: 'chat' | 'audio' | 'models' | 'files' | 'batches' | 'streams' | 'health' | 'documentation';
   /** One line; what needs more stands in `description`, as Markdown. */
   summary: string;
   description?: string;

@@ -14,7 +14,10 @@ function parameterPath(path: readonly PropertyKey[]): string {
 const article = (noun: string): string => (/^[aeiou]/.test(noun) ? `an ${noun}` : `a ${noun}`);
 
 /** Zod reports both as numbers; OpenAI's codes tell them apart. */
-const INTEGERS = new Set(['n', 'max_tokens', 'max_completion_tokens', 'top_logprobs']);
+const INTEGERS = new Set([
+  ...['n', 'max_tokens', 'max_completion_tokens', 'top_logprobs'],
+  ...['limit', 'expires_after.seconds', 'output_expires_after.seconds'],
+]);
 
 /** What arrays are made of, for `an array of objects`. */
 const ARRAYS_OF: Record<string, string> = {

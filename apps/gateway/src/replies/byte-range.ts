@@ -1,3 +1,5 @@
+import type { Context } from 'hono';
+
 /** Bytes of a body, both ends included. */
 export interface ByteRange {
   start: number;
@@ -24,4 +26,10 @@ export function chooseRange(
   if (last !== '' && Number(last) < start) return 'whole';
   const end = Math.min(last === '' ? Infinity : Number(last), totalBytes - 1);
   return start < totalBytes ? { start, end } : 'none';
+}
+
+/** The `Range` header; undefined where `If-Range` names another body than the one with this tag. */
+export function readRange(c: Context, etag: string): string | undefined {
+  const condition = c.req.header('if-range');
+  return condition === undefined || condition === etag ? c.req.header('range') : undefined;
 }

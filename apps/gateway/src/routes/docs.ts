@@ -123,7 +123,7 @@ function bodyContent({ body, form, examples }: GatewayOperation) {
 }
 
 const JSON_TYPE = 'application/json';
-const BINARY = new Set<string>(Object.values(CONTENT_TYPES));
+const BINARY = new Set<string>([...Object.values(CONTENT_TYPES), 'application/octet-stream']);
 
 function answerSchema(contentType: string, { answer, event }: GatewayOperation) {
   if (contentType === JSON_TYPE) return answer ?? { type: 'object' as const };

@@ -8,7 +8,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import type { Context, Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import type { Answer } from '../replies/answer.ts';
-import { type ByteRange, chooseRange } from '../replies/byte-range.ts';
+import { type ByteRange, chooseRange, readRange } from '../replies/byte-range.ts';
 import { ClientConnection, ClientLeft } from '../replies/client-connection.ts';
 import { followStream } from '../replies/follow-stream.ts';
 import { replySpeech } from '../replies/speech-reply.ts';
@@ -124,10 +124,4 @@ function readFormat(c: Context<GatewayEnv>, answer: SoundAnswer): AudioFormat {
     param: 'format',
     message: `Unsupported value: 'format' does not support '${asked.slice(0, 50)}' here. Supported values are: ${supported.join(', ')}.`,
   });
-}
-
-/** Undefined where `If-Range` names another body than the one with this tag. */
-function readRange(c: Context<GatewayEnv>, etag: string): string | undefined {
-  const condition = c.req.header('if-range');
-  return condition === undefined || condition === etag ? c.req.header('range') : undefined;
 }

@@ -181,6 +181,13 @@ export const ERROR_CATALOG = {
     retryable: false,
     message: 'No such stream.',
   },
+  file_not_found: {
+    status: 404,
+    type: INVALID,
+    retryable: false,
+    apiCode: null,
+    message: 'No such File object.',
+  },
   stream_not_resumable: {
     status: 400,
     type: INVALID,
@@ -233,7 +240,7 @@ export const ERROR_CATALOG = {
     status: 416,
     type: INVALID,
     retryable: false,
-    message: 'The sound has no such bytes.',
+    message: 'There are no such bytes.',
   },
   headers_too_large: {
     status: 431,

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { VoiceError } from '../errors/voice-error.ts';
 
 /** Of a blob's bytes, both ends included, as in HTTP (RFC 9110, section 14.1.2). */
 export interface BlobRange {
@@ -23,7 +24,7 @@ export interface BlobStore {
   /**
    * Writes to the end of `source`, and only then can it be read: nothing is left when it fails. An
    * id that is given (letters, digits, `_` and `-`, 100 at most) names the blob for good: whoever
-   * writes it again replaces it.
+   * writes it again replaces it. Throws what `source` throws, and `storage_full`.
    */
   put(
     source: Readable | Transform,
@@ -38,6 +39,9 @@ export interface BlobStore {
   /** Deletes what is older than `ageMs`: what a dead process left. Returns how many. */
   sweep(ageMs: number): Promise<number>;
 }
+
+const isFull = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && /^(?:ENOSPC|EDQUOT)$/.test(String(error.code));
 
 const BLOB_ID = /^[\w-]{1,100}$/;
 
@@ -70,7 +74,7 @@ export async function openDiskBlobStore(directory: string): Promise<BlobStore> {
         return { blobId, sizeBytes: size };
       } catch (error) {
         await rm(temporary, { force: true });
-        throw error;
+        throw isFull(error) ? new VoiceError('storage_full', { cause: error }) : error;
       }
     },
     async get(blobId, range) {
