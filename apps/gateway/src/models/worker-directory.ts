@@ -132,8 +132,25 @@ export class WorkerDirectory {
         retryAfterSeconds: 2,
       });
     }
+    throw this.#unknownModel(stage, model);
+  }
+
+  /**
+   * As `resolve`, for what can wait: a worker that is not alive now will do. Undefined when none was
+   * heard of yet: of the stage, or for its default. Throws `model_not_found`.
+   */
+  async remembered(stage: Stage, model: string | undefined): Promise<Route | undefined> {
+    const found = this.#find(stage, model);
+    if (found) return found;
+    await this.refresh();
+    const again = this.#find(stage, model);
+    if (again || model === undefined || this.workersOf(stage).length === 0) return again;
+    throw this.#unknownModel(stage, model);
+  }
+
+  #unknownModel(stage: Stage, model: string | undefined): VoiceError {
     const known = this.workersOf(stage).flatMap((worker) => worker.models);
-    throw new VoiceError('model_not_found', {
+    return new VoiceError('model_not_found', {
       param: 'model',
       message: `The model \`${model}\` does not exist or you do not have access to it. Known here: ${[...new Set([...known, ...this.#aliases.keys()])].join(', ') || 'none'}.`,
     });

@@ -29,6 +29,11 @@ export async function readJsonBody(c: Context<GatewayEnv>, maxBytes: number): Pr
   }
   refuseEncoded(c.env.incoming);
   const bytes = await readBody(c.env.incoming, maxBytes);
+  return parseJsonObject(bytes);
+}
+
+/** A JSON object from its bytes. Throws `invalid_json`. */
+export function parseJsonObject(bytes: Uint8Array): JsonBody {
   let text: string;
   let value: unknown;
   try {

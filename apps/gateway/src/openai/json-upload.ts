@@ -49,7 +49,7 @@ export async function readJsonUpload(
 }
 
 /** JSON values as the form would have them, so that one set of rules holds for both. */
-function formFields(values: Record<string, unknown>): Map<string, string[]> {
+export function formFields(values: Record<string, unknown>): Map<string, string[]> {
   const asText = (value: unknown) => (typeof value === 'string' ? value : JSON.stringify(value));
   return new Map(
     Object.entries(values).flatMap(([name, value]): [string, string[]][] => {

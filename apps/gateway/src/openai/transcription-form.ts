@@ -92,6 +92,21 @@ export function parseTranscriptionForm(fields: Map<string, string[]>): Transcrip
   return form;
 }
 
+/** What a job is told of the form. */
+export function heardHow({
+  language,
+  prompt,
+  temperature,
+  timestamp_granularities: granularities,
+}: TranscriptionForm) {
+  return {
+    wordTimes: granularities.includes('word'),
+    ...(language === undefined ? {} : { language }),
+    ...(prompt === undefined || prompt === '' ? {} : { prompt }),
+    ...(temperature === undefined ? {} : { temperature }),
+  };
+}
+
 function dropUndefined(record: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
 }

@@ -4,7 +4,7 @@ import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { answerOnce } from '../idempotency/answer-once.ts';
 import { isJsonType } from '../openai/json-body.ts';
 import { readJsonUpload } from '../openai/json-upload.ts';
-import { type TranscriptionForm, parseTranscriptionForm } from '../openai/transcription-form.ts';
+import { heardHow, parseTranscriptionForm } from '../openai/transcription-form.ts';
 import { type Upload, readUpload } from '../openai/upload.ts';
 import { replyTranscription, replyTranscriptionEvents } from '../replies/transcription-reply.ts';
 import { type Resume, leasedContext, readResume } from './resume-request.ts';
@@ -70,7 +70,9 @@ async function transcribe(
           tenantId: c.get('tenantId'),
           gatewayId,
         };
-        const job = { ...identity, model, operation, ...jobFields(form, upload) };
+        const { blobId, format, sizeBytes } = upload;
+        const recording = { blobId, format, sizeBytes };
+        const job = { ...identity, model, operation, ...recording, ...heardHow(form) };
         const maxAudioSeconds = config.MAX_AUDIO_SECONDS;
         return jobs.enqueue(
           worker.queueName,
@@ -85,17 +87,4 @@ async function transcribe(
         ? replyTranscriptionEvents(context, opened, response)
         : replyTranscription(opened, response, answer),
   );
-}
-
-function jobFields(form: TranscriptionForm, { blobId, format, sizeBytes }: Upload) {
-  const { language, prompt, temperature } = form;
-  return {
-    blobId,
-    format,
-    sizeBytes,
-    wordTimes: form.timestamp_granularities.includes('word'),
-    ...(language === undefined ? {} : { language }),
-    ...(prompt === undefined || prompt === '' ? {} : { prompt }),
-    ...(temperature === undefined ? {} : { temperature }),
-  };
 }
