@@ -1,7 +1,4 @@
-import { VoiceError } from '@antiphon/shared/errors/voice-error';
-import type { PhraseText } from '@antiphon/shared/jobs/job-catalog';
 import { releasePhrases } from '@antiphon/shared/queue/phrase-release';
-import { createPhraseSplitter } from '@antiphon/shared/text/phrase-splitter';
 import type { Context, Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { answerOnce } from '../idempotency/answer-once.ts';
@@ -10,7 +7,7 @@ import { type SpeechRequest, chooseVoice, parseSpeechRequest } from '../openai/s
 import { replySpeech, replySpeechEvents } from '../replies/speech-reply.ts';
 import { type Resume, leasedContext, readResume, takeBackground } from './resume-request.ts';
 import { withStartedEncoder } from '../replies/started-encoder.ts';
-import { planSpeech } from './speech-plan.ts';
+import { cutPhrases, planSpeech, spokenHow } from './speech-plan.ts';
 import { answerByStream, configuredDeadlines } from './stream-route.ts';
 
 const MAX_BODY_BYTES = 1_048_576;
@@ -80,31 +77,4 @@ async function speak(
       },
     ),
   );
-}
-
-function spokenHow({ speed, instructions, language }: SpeechRequest) {
-  return {
-    speed: speed ?? 1,
-    ...(typeof instructions === 'string' ? { instructions } : {}),
-    ...(typeof language === 'string' ? { language } : {}),
-  };
-}
-
-function cutPhrases(
-  { input, language }: SpeechRequest,
-  { markdown, maxCharacters }: { markdown: boolean; maxCharacters: number | undefined },
-): PhraseText[] {
-  const splitter = createPhraseSplitter({
-    markdown,
-    ...(typeof language === 'string' ? { language } : {}),
-    ...(maxCharacters === undefined ? {} : { maxCharacters }),
-  });
-  const phrases = [...splitter.push(input), ...splitter.end()];
-  if (phrases.length === 0) {
-    throw new VoiceError('invalid_value', {
-      param: 'input',
-      message: "Invalid 'input': it has no letter or digit that could be spoken.",
-    });
-  }
-  return phrases.map(({ text, pause }) => ({ text, pause }));
 }
