@@ -70,5 +70,12 @@ export type StreamContext = Omit<GatewayContext, 'keepers' | 'idempotency'>;
 /** Hono's types of every route: Node's request and response, and what middleware found out. */
 export interface GatewayEnv {
   Bindings: HttpBindings;
-  Variables: { requestId: string; receivedAtMs: number; tenantId: string; limits: KeyLimits };
+  Variables: {
+    requestId: string;
+    receivedAtMs: number;
+    tenantId: string;
+    limits: KeyLimits;
+    /** Rejects when the request is one too many for its key; whoever opens a stream waits for it. */
+    counted: Promise<void> | undefined;
+  };
 }

@@ -3,6 +3,7 @@ import type { GatewayConfig } from './config.ts';
 import type { GatewayContext } from './gateway-context.ts';
 import { GatewayMetrics } from './metrics/gateway-metrics.ts';
 import { StreamWatch, type WatchOptions } from './replies/stream-watch.ts';
+import { LimitStore } from './tenants/limit-store.ts';
 import { QueueDepths } from './tenants/queue-depths.ts';
 import { RateLimits } from './tenants/rate-limits.ts';
 import { StreamAdmission } from './tenants/stream-admission.ts';
@@ -20,9 +21,10 @@ export function openWatch(
   given: Pick<WatchOptions, 'log' | 'directory' | 'logger'>,
 ): Counted {
   const metrics = new GatewayMetrics();
-  const rates = new RateLimits(streamRedis);
   const onError = (error: Error) => given.logger.warn({ err: error }, 'limits');
-  const slots = new StreamSlots(streamRedis, onError);
+  const store = new LimitStore(streamRedis, onError);
+  const rates = new RateLimits(store);
+  const slots = new StreamSlots(store, onError);
   const streams = () => watch.streams;
   const { directory } = given;
   const depths = new QueueDepths({ redis: queueRedis, directory, streams, maxDepth, onError });

@@ -53,6 +53,7 @@ async function answerSpoken(
     return { type: 'spoken-chat' as const, ...asked };
   };
   const reply = stream ? replySpokenChatStream : replySpokenChat;
+  if (format === 'aac') await c.get('counted'); // a process is not started in vain
   return withStartedEncoder(format, (encoderStarted) =>
     answerChatByStream(
       c,

@@ -41,6 +41,7 @@ export async function answerByStream(
     tenantId: c.get('tenantId'),
     limits: c.get('limits'),
     requestId: c.get('requestId'),
+    counted: c.get('counted'),
   };
   const leave = await context.admission.admit(asker, request);
   try {

@@ -2,7 +2,10 @@ import { once } from 'node:events';
 import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { LimitStore } from './limit-store.ts';
 import { RateLimits, goDuration } from './rate-limits.ts';
+
+const storeOf = (connection: typeof redis) => new LimitStore(connection, () => undefined);
 
 let server: RedisServer;
 let redis: ReturnType<typeof openRedis>;
@@ -23,7 +26,7 @@ afterAll(async () => {
 });
 
 it('counts a minute per tenant and unit, over all gateways', async () => {
-  const [one, two] = [new RateLimits(redis), new RateLimits(other)];
+  const [one, two] = [new RateLimits(storeOf(redis)), new RateLimits(storeOf(other))];
   await one.use('requests', 'alice', 1, 10);
   const usage = await two.use('requests', 'alice', 1, 10);
   expect(usage).toMatchObject({ limit: 10, used: 2 });
@@ -35,7 +38,7 @@ it('counts a minute per tenant and unit, over all gateways', async () => {
 });
 
 it('gives back what would go over the limit, so that less may still be used', async () => {
-  const rates = new RateLimits(redis);
+  const rates = new RateLimits(storeOf(redis));
   await rates.spend('characters', 'alice', 90, 100);
   await expect(rates.spend('characters', 'alice', 11, 100)).rejects.toMatchObject({
     code: 'rate_limit_exceeded',
@@ -50,7 +53,7 @@ it('gives back what would go over the limit, so that less may still be used', as
 });
 
 it('leaves keys that end with their minute', async () => {
-  await new RateLimits(redis).use('audio-seconds', 'alice', 5, 10);
+  await new RateLimits(storeOf(redis)).use('audio-seconds', 'alice', 5, 10);
   const keys = await other.keys('*');
   expect(keys).toEqual(['antiphon:rate:audio-seconds:alice']);
   expect(await other.pttl(keys[0] ?? '')).toBeGreaterThan(0);
@@ -60,7 +63,7 @@ it('counts in memory while Redis is away, from nothing', async () => {
   const own = await startRedis();
   const connection = openRedis(own.url, { role: 'command', onError: () => undefined });
   await whenReady(connection);
-  const rates = new RateLimits(connection);
+  const rates = new RateLimits(storeOf(connection));
   await rates.use('requests', 'alice', 5, 10);
   connection.disconnect();
   await once(connection, 'end');

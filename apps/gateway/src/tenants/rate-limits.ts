@@ -1,8 +1,8 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { Context } from 'hono';
-import type { Redis } from 'ioredis';
 import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible';
 import type { GatewayEnv } from '../gateway-context.ts';
+import type { LimitStore } from './limit-store.ts';
 
 /** What is counted per minute. */
 export type RateUnit = 'requests' | 'characters' | 'audio-seconds';
@@ -15,6 +15,18 @@ export interface RateUsage {
   resetMs: number;
 }
 
+/** A counter in Redis, and the most that it may say. */
+export interface CounterBound {
+  key: string;
+  most: number;
+}
+
+interface Counters {
+  ofAll: RateLimiterRedis;
+  /** While Redis is away or silent. */
+  own: RateLimiterMemory;
+}
+
 const WINDOW_SECONDS = 60;
 
 /**
@@ -22,18 +34,20 @@ const WINDOW_SECONDS = 60;
  * Limits are the caller's: they differ by key. Only what spends throws.
  */
 export class RateLimits {
-  readonly #counters: Record<RateUnit, RateLimiterRedis>;
+  readonly #store: LimitStore;
+  readonly #counters: Record<RateUnit, Counters>;
 
-  constructor(redis: Redis) {
+  constructor(store: LimitStore) {
+    this.#store = store;
     const counter = (unit: RateUnit) => {
       const options = { points: Number.MAX_SAFE_INTEGER, duration: WINDOW_SECONDS };
-      return new RateLimiterRedis({
+      const ofAll = new RateLimiterRedis({
         ...options,
-        storeClient: redis,
+        storeClient: store.redis,
         keyPrefix: `antiphon:rate:${unit}`,
         rejectIfRedisNotReady: true,
-        insuranceLimiter: new RateLimiterMemory(options),
       });
+      return { ofAll, own: new RateLimiterMemory(options) };
     };
     this.#counters = {
       requests: counter('requests'),
@@ -44,13 +58,15 @@ export class RateLimits {
 
   /** Counts `amount`, a whole number, whether or not that is over the limit. One round trip. */
   async use(unit: RateUnit, tenantId: string, amount: number, limit: number): Promise<RateUsage> {
-    const { consumedPoints, msBeforeNext } = await this.#counters[unit].consume(tenantId, amount);
+    const { consumedPoints, msBeforeNext } = await this.#ask(unit, (counter) =>
+      counter.consume(tenantId, amount),
+    );
     return { limit, used: consumedPoints, resetMs: msBeforeNext };
   }
 
   /** Counts nothing. */
   async look(unit: RateUnit, tenantId: string, limit: number): Promise<RateUsage> {
-    const found = await this.#counters[unit].get(tenantId);
+    const found = await this.#ask(unit, (counter) => counter.get(tenantId));
     return { limit, used: found?.consumedPoints ?? 0, resetMs: found?.msBeforeNext ?? 0 };
   }
 
@@ -61,14 +77,29 @@ export class RateLimits {
   async spend(unit: RateUnit, tenantId: string, amount: number, limit: number): Promise<void> {
     const usage = await this.use(unit, tenantId, amount, limit);
     if (usage.used <= limit) return;
-    await this.#counters[unit].reward(tenantId, amount);
+    await this.#ask(unit, (counter) => counter.reward(tenantId, amount));
     throw rateLimited(unit, { ...usage, used: usage.used - amount }, amount);
+  }
+
+  /** For who looks at the same time, in a script: the counter may not be beyond `most`. */
+  bound(unit: RateUnit, tenantId: string, most: number): CounterBound {
+    return { key: this.#counters[unit].ofAll.getKey(tenantId), most };
   }
 
   /** `spend` of text that is to be spoken, for a key that has such a limit. */
   async spendCharacters(c: Context<GatewayEnv>, characters: number): Promise<void> {
     const limit = c.get('limits').charactersPerMinute;
-    if (limit > 0) await this.spend('characters', c.get('tenantId'), characters, limit);
+    if (limit === 0) return;
+    await c.get('counted'); // who may not ask spends nothing
+    await this.spend('characters', c.get('tenantId'), characters, limit);
+  }
+
+  #ask<Answer>(
+    unit: RateUnit,
+    question: (counter: RateLimiterRedis | RateLimiterMemory) => Promise<Answer>,
+  ): Promise<Answer> {
+    const { ofAll, own } = this.#counters[unit];
+    return this.#store.ask(() => question(ofAll)).catch(() => question(own));
   }
 }
 

@@ -3,6 +3,7 @@ import { startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { expect, it } from 'vitest';
 import { NO_LIMITS } from './key-list.ts';
+import { LimitStore } from './limit-store.ts';
 import { QueueDepths } from './queue-depths.ts';
 import { RateLimits } from './rate-limits.ts';
 import { StreamAdmission } from './stream-admission.ts';
@@ -13,10 +14,11 @@ it('frees the place of a stream that was over before its reply began', async () 
   const onError = () => undefined;
   const redis = openRedis(server.url, { role: 'command', onError });
   await whenReady(redis);
+  const store = new LimitStore(redis, onError);
   const streams = () => [];
   const directory = { workersOf: () => [] };
   const admission = new StreamAdmission({
-    ...{ streams, rates: new RateLimits(redis), slots: new StreamSlots(redis, onError) },
+    ...{ streams, rates: new RateLimits(store), slots: new StreamSlots(store, onError) },
     depths: new QueueDepths({ redis, directory, streams, maxDepth: 0, onError }),
   });
   const admit = (requestId: string) =>

@@ -2,7 +2,7 @@ import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { StreamRoute, WatchedStream } from '../replies/watched-stream.ts';
 import type { KeyLimits } from './key-list.ts';
 import type { QueueDepths } from './queue-depths.ts';
-import { type RateLimits, type RateUnit, rateLimited } from './rate-limits.ts';
+import { type CounterBound, type RateLimits, type RateUnit, rateLimited } from './rate-limits.ts';
 import type { StreamSlots } from './stream-slots.ts';
 
 /** What a running stream used is told so often. */
@@ -12,6 +12,8 @@ export interface Asker {
   tenantId: string;
   limits: KeyLimits;
   requestId: string;
+  /** Rejects when the request is one too many; left out where that is known. */
+  counted?: Promise<void> | undefined;
 }
 
 export interface AskedStream {
@@ -56,26 +58,20 @@ export class StreamAdmission {
   }
 
   /**
-   * Throws `server_is_overloaded` when a queue is full, `rate_limit_exceeded` when the tenant has all its streams, or has used up what this one
-   * would use more of. One round trip for a tenant with limits, none for others.
+   * Throws `server_is_overloaded` when a queue is full, `rate_limit_exceeded` when the tenant has all
+   * its streams, or has used up what this one would use more of. One round trip for a tenant with
+   * limits, in which its request is counted too; none for others.
    */
   async admit(asker: Asker, asked: AskedStream): Promise<Leave> {
-    const { tenantId, limits, requestId } = asker;
+    const { tenantId, requestId } = asker;
     const { slots, depths } = this.#options;
     const entered = depths.enter(Object.values(asked.route.queues));
-    const [place, ...looks] = await Promise.allSettled([
-      limits.streams > 0 ? slots.take(tenantId, requestId, limits.streams) : true,
-      ...this.#lookAtRates(asker, asked),
-    ]);
-    const refused = looks.find((look) => look.status === 'rejected');
-    if (refused) {
+    try {
+      await this.#admit(asker, asked);
+    } catch (error) {
       entered();
       slots.free(tenantId, requestId);
-      throw refused.reason;
-    }
-    if (place.status === 'fulfilled' && !place.value) {
-      entered();
-      throw tooManyStreams(limits.streams);
+      throw error;
     }
     let bound = false;
     return {
@@ -92,6 +88,32 @@ export class StreamAdmission {
         if (!bound) slots.free(tenantId, requestId);
       },
     };
+  }
+
+  /** All at once; a place that is refused for another reason is not taken, not even for a moment. */
+  async #admit(asker: Asker, { route, opening }: AskedStream): Promise<void> {
+    const { tenantId, limits, requestId, counted } = asker;
+    const { rates, slots } = this.#options;
+    const isSpokenChat = opening.kind === 'chat' && opening.speech !== undefined;
+    // A request's own text is counted before; here what is only known when it is there.
+    const spent: [RateUnit, number][] = [
+      ['characters', isSpokenChat ? limits.charactersPerMinute : 0],
+      ['audio-seconds', route.queues.stt === undefined ? 0 : limits.audioSecondsPerMinute],
+    ];
+    const looked = spent.filter(([, limit]) => limit > 0);
+    const bounds = looked.map(([unit, limit]) => rates.bound(unit, tenantId, limit - 1));
+    if (counted) bounds.push(rates.bound('requests', tenantId, limits.requestsPerMinute));
+    const take = (within: CounterBound[]) =>
+      limits.streams === 0 || slots.take(tenantId, requestId, limits.streams, within);
+    const place = take(bounds);
+    await settled([place, counted, ...looked.map((look) => this.#look(tenantId, ...look))]);
+    // It was its own request that was allowed last: a later one went beyond the bound.
+    if (!((await place) ?? (await take([])))) throw tooManyStreams(limits.streams);
+  }
+
+  async #look(tenantId: string, unit: RateUnit, limit: number): Promise<void> {
+    const usage = await this.#options.rates.look(unit, tenantId, limit);
+    if (usage.used >= limit) throw rateLimited(unit, usage);
   }
 
   /** Told of each stream that is not watched any more. A kept one goes on without its client's reader. */
@@ -128,23 +150,6 @@ export class StreamAdmission {
     }
   }
 
-  /** A request's own text is counted before; here what is only known when it is there. */
-  #lookAtRates({ tenantId, limits }: Asker, { route, opening }: AskedStream): Promise<void>[] {
-    const isSpokenChat = opening.kind === 'chat' && opening.speech !== undefined;
-    const look = async (unit: RateUnit, limit: number): Promise<void> => {
-      const usage = await this.#options.rates.look(unit, tenantId, limit);
-      if (usage.used >= limit) throw rateLimited(unit, usage);
-    };
-    return [
-      ...(isSpokenChat && limits.charactersPerMinute > 0
-        ? [look('characters', limits.charactersPerMinute)]
-        : []),
-      ...(route.queues.stt !== undefined && limits.audioSecondsPerMinute > 0
-        ? [look('audio-seconds', limits.audioSecondsPerMinute)]
-        : []),
-    ];
-  }
-
   /** Counts what the stream has used since the last time. */
   #tell({ reader, tally }: WatchedStream): void {
     const admitted = this.#admitted.get(reader.streamId);
@@ -161,6 +166,12 @@ export class StreamAdmission {
     if (seconds > 0 && limits.audioSecondsPerMinute > 0)
       void rates.use('audio-seconds', tenantId, seconds, limits.audioSecondsPerMinute);
   }
+}
+
+/** Waits for all, that nothing is done behind a refusal; then throws the first. */
+async function settled(promises: unknown[]): Promise<void> {
+  const refused = (await Promise.allSettled(promises)).find(({ status }) => status === 'rejected');
+  if (refused?.status === 'rejected') throw refused.reason;
 }
 
 /** When one of them ends is not known; they are short. */

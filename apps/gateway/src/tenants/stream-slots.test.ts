@@ -3,9 +3,12 @@ import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { LimitStore } from './limit-store.ts';
 import { StreamSlots } from './stream-slots.ts';
 
 const LEASE_MS = 400;
+
+const storeOf = (connection: typeof redis) => new LimitStore(connection, () => undefined);
 
 let server: RedisServer;
 let redis: ReturnType<typeof openRedis>;
@@ -26,7 +29,7 @@ afterAll(async () => {
 
 /** One gateway's. */
 function open(leaseMs = LEASE_MS): StreamSlots {
-  const slots = new StreamSlots(redis, () => undefined, leaseMs);
+  const slots = new StreamSlots(storeOf(redis), () => undefined, leaseMs);
   opened.push(slots);
   return slots;
 }
@@ -77,7 +80,7 @@ it('counts for itself while Redis is away, and tells it when it is back', async 
   const own = await startRedis();
   const connection = openRedis(own.url, { role: 'command', onError: () => undefined });
   await whenReady(connection);
-  const slots = new StreamSlots(connection, () => undefined, LEASE_MS);
+  const slots = new StreamSlots(storeOf(connection), () => undefined, LEASE_MS);
   expect(await slots.take('alice', 'a', 2)).toBe(true);
   connection.disconnect();
   await once(connection, 'end');
