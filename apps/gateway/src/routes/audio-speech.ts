@@ -46,6 +46,7 @@ async function speak(
   const stream = request.stream_format === 'sse';
   const inputCharacters = request.input.length;
   const answer = { stream, format, phraseCount: phrases.length, inputCharacters };
+  if (format === 'aac') await c.get('counted'); // a process is not started in vain
   return withStartedEncoder(format, (encoderStarted) =>
     answerByStream(
       c,
