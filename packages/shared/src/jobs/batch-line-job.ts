@@ -57,7 +57,18 @@ export type BatchLineJob = z.output<typeof batchLineJobSchema>;
 /** Times a line is tried before its error is its result; what a busy upstream puts off does not count. */
 export const BATCH_LINE_ATTEMPTS = 3;
 
-/** For everything that one line takes, in ms; a transcription has its own of max(120 s, 3 x audio). */
+/**
+ * Of each line's job in BullMQ: after a failure it waits for 2.5 to 5 s, after the next for 5 to 10.
+ * Nothing of a line stays; a job that is gone without a result can be put in again.
+ */
+export const BATCH_LINE_JOB_OPTIONS = {
+  attempts: BATCH_LINE_ATTEMPTS,
+  backoff: { type: 'exponential', delay: 5000, jitter: 0.5 },
+  removeOnComplete: true,
+  removeOnFail: true,
+};
+
+/** For all that one line takes but waits for its turns, in ms; a transcription has its own of max(120 s, 3 x audio). */
 export const BATCH_LINE_TOTAL_MS = 600_000;
 
 /** Beside the engine's own queue, so that what somebody waits for never stands behind it. */

@@ -1,6 +1,12 @@
+import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { Registry } from 'prom-client';
 import type { z } from 'zod';
+import { BatchStore } from '../batches/batch-store.ts';
+import type { LineHandler } from '../batches/line-handler.ts';
+import { LineWorker } from '../batches/line-worker.ts';
+import { FileIndex } from '../files/file-index.ts';
+import { batchQueueName } from '../jobs/batch-line-job.ts';
 import { type JobKind, type Stage, queueName } from '../jobs/job-catalog.ts';
 import { AdminAccess } from '../runtime/admin-access.ts';
 import { type HealthServer, startHealthServer } from '../runtime/health-server.ts';
@@ -16,9 +22,11 @@ import { collectProcessMetrics, countReconnects } from '../runtime/metrics.ts';
 import type { RunningProcess } from '../runtime/run-process.ts';
 import { within } from '../runtime/within.ts';
 import type { Engine } from '../services/define-engine.ts';
+import { type BlobStore, openDiskBlobStore } from '../storage/blob-store.ts';
 import { keepSubscriberAlive } from '../streams/control-channel.ts';
 import { StreamLog } from '../streams/stream-log.ts';
 import { type Announced, Announcer } from './announcer.ts';
+import { EngineShare } from './engine-share.ts';
 import { countJobs } from './job-metrics.ts';
 import { JobProducer } from './job-producer.ts';
 import { type GiveUp, type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
@@ -33,6 +41,8 @@ export const workerConfig = {
   HEALTH_PORT: port(0),
   LOCK_DURATION_MS: milliseconds(10_000),
   STALLED_INTERVAL_MS: milliseconds(5000),
+  /** Of the engine, for lines of batches while nobody waits for it; 0: takes none. */
+  BATCH_SHARE_PERCENT: wholeNumber(100).refine((value) => value <= 100, 'must be 0 to 100'),
 };
 export type WorkerConfig = z.output<z.ZodObject<typeof workerConfig>>;
 
@@ -42,6 +52,9 @@ export interface StageContext {
   jobs: JobProducer;
   /** The queue's: for what outlives a stream, whose own Redis may be without persistence. */
   redis: Redis;
+  batches: BatchStore;
+  /** Files of clients, and what lines of batches make. */
+  fileBlobs: BlobStore;
   logger: Logger;
   concurrency: number;
   /** The worker's `/metrics`. */
@@ -58,6 +71,8 @@ export interface StageWorkerOptions<Kind extends JobKind> {
   announce: (signal: AbortSignal) => Promise<Announced>;
   createHandler: (context: StageContext) => JobHandler<Kind>;
   createGiveUp?: (context: StageContext) => GiveUp<Kind>;
+  /** Left out: this worker takes no lines of batches. */
+  createLineHandler?: (context: StageContext) => LineHandler<Kind>;
   closeEngine: () => Promise<void>;
   logger: Logger;
 }
@@ -91,29 +106,17 @@ const REDIS_WAIT_MS = 250;
 export async function startStageWorker<Kind extends JobKind>(
   options: StageWorkerOptions<Kind>,
 ): Promise<RunningProcess> {
-  const { stage, kind, engineName, config, concurrency, logger } = options;
+  const { stage, engineName, config, concurrency, logger } = options;
   const connections = await openConnections(config, logger);
-  const { queueRedis, streamRedis, subscriber, onError } = connections;
-  const log = new StreamLog(streamRedis);
+  const { queueRedis, streamRedis, onError } = connections;
   const jobs = new JobProducer(queueRedis, onError);
   const workerId = createWorkerId(stage);
-  const name = queueName(stage, engineName);
   const registry = openRegistry(config, connections);
-  const context = { log, jobs, redis: queueRedis, logger, concurrency, registry };
-  const worker = new JobWorker<Kind>({
-    kind,
-    queueName: name,
+  const worker = createWorkers(options, connections, {
+    ...{ log: new StreamLog(streamRedis), jobs, redis: queueRedis, logger, concurrency, registry },
+    batches: new BatchStore(queueRedis),
+    fileBlobs: await openDiskBlobStore(join(config.DATA_DIR, 'files')),
     workerId,
-    concurrency,
-    lockDurationMs: config.LOCK_DURATION_MS,
-    stalledIntervalMs: config.STALLED_INTERVAL_MS,
-    handler: countJobs(registry, name, options.createHandler(context)),
-    giveUp: options.createGiveUp?.(context),
-    log,
-    queueRedis,
-    streamRedis,
-    subscriber,
-    logger,
   });
   const announcer = new Announcer({
     announce: options.announce,
@@ -124,7 +127,7 @@ export async function startStageWorker<Kind extends JobKind>(
       workerId,
       stage,
       engine: engineName,
-      queueName: name,
+      queueName: queueName(stage, engineName),
       concurrency,
       startedAtSeconds: Math.floor(Date.now() / 1000),
     },
@@ -143,6 +146,48 @@ export async function startStageWorker<Kind extends JobKind>(
       await health?.close();
       await within(REDIS_WAIT_MS, jobs.close());
       connections.close();
+    },
+  };
+}
+
+/** Jobs that people wait for, and with what these leave of the engine, lines of batches. */
+function createWorkers<Kind extends JobKind>(
+  options: StageWorkerOptions<Kind>,
+  { queueRedis, streamRedis, subscriber }: Connections,
+  context: StageContext & { workerId: string },
+): Pick<JobWorker<Kind>, 'start' | 'close'> {
+  const { kind, stage, engineName, config, createLineHandler } = options;
+  const { log, workerId, concurrency, batches, fileBlobs, registry, logger } = context;
+  const { BATCH_SHARE_PERCENT: sharePercent } = config;
+  const name = queueName(stage, engineName);
+  const share = new EngineShare({ concurrency, sharePercent });
+  const handler = countJobs(registry, name, options.createHandler(context));
+  const common = {
+    ...{ kind, queueRedis, subscriber, logger },
+    lockDurationMs: config.LOCK_DURATION_MS,
+    stalledIntervalMs: config.STALLED_INTERVAL_MS,
+  };
+  const worker = new JobWorker<Kind>({
+    ...{ ...common, queueName: name, workerId, concurrency, log, streamRedis },
+    handler: (job) => share.interactive(() => handler(job)),
+    giveUp: options.createGiveUp?.(context),
+  });
+  const lines =
+    createLineHandler && sharePercent > 0
+      ? new LineWorker<Kind>({
+          ...{ ...common, share, batches, fileBlobs, registry },
+          queueName: batchQueueName(stage, engineName),
+          handler: createLineHandler(context),
+          files: new FileIndex(queueRedis),
+        })
+      : undefined;
+  return {
+    async start() {
+      await worker.start();
+      await lines?.start();
+    },
+    async close(drainMs) {
+      await Promise.all([worker.close(drainMs), lines?.close(drainMs)]);
     },
   };
 }

@@ -7,6 +7,9 @@ export interface LogContext {
   tenantId?: string;
   streamId?: string;
   jobId?: string;
+  batchId?: string;
+  /** Of the batch's input, from 0. */
+  line?: number;
 }
 
 const storage = new AsyncLocalStorage<LogContext>();

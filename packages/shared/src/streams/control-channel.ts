@@ -5,6 +5,8 @@ import { CONTROL_CHANNEL } from './stream-key.ts';
 export type ControlMessage =
   /** The stream ended or was stopped from outside: abort its engine calls. */
   | { type: 'stream-end'; streamId: string }
+  /** The batch was cancelled or has expired: abort its lines. */
+  | { type: 'batch-end'; batchId: string }
   /** A worker came or left: look at the registry. */
   | { type: 'worker-change' };
 
