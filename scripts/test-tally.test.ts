@@ -2,7 +2,15 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { RESULT_FILE, forgetResults, sumResults, testedPackages } from './test-tally.ts';
+import {
+  RESULT_FILE,
+  forgetResults,
+  forgetSum,
+  keepSum,
+  readSum,
+  sumResults,
+  testedPackages,
+} from './test-tally.ts';
 
 let root: string;
 beforeEach(() => (root = mkdtempSync(join(tmpdir(), 'antiphon-tally-'))));
@@ -48,4 +56,12 @@ it('does not count the results of an earlier run', () => {
   addPackage('apps/gateway', result(3, 0));
   forgetResults(testedPackages(root));
   expect(sumResults(testedPackages(root))).toMatchObject({ passed: 0, failed: 1 });
+});
+
+it('keeps a sum for the next command, and a run without one is a failure', () => {
+  expect(readSum(root)).toEqual({ passed: 0, failed: 1 });
+  keepSum(root, { passed: 12, failed: 2 });
+  expect(readSum(root)).toEqual({ passed: 12, failed: 2 });
+  forgetSum(root);
+  expect(readSum(root)).toEqual({ passed: 0, failed: 1 });
 });

@@ -1,8 +1,11 @@
-import { globSync, readFileSync, rmSync } from 'node:fs';
+import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /** Where each package's vitest writes its result, seen from the package's folder. */
 export const RESULT_FILE = '.turbo/vitest.json';
+
+/** Where `npm test` leaves its sum, seen from the root. */
+const SUM_FILE = '.turbo/tests.json';
 
 export interface Tally {
   passed: number;
@@ -64,6 +67,25 @@ export function readTally(folder: string, file = RESULT_FILE): Tally {
     failed: isBroken ? failed + 1 : failed,
     skipped: (result?.numPendingTests ?? 0) + (result?.numTodoTests ?? 0),
   };
+}
+
+/** Leaves what `npm test` counted, failed checks among it, to whoever adds to it. */
+export function keepSum(root: string, { passed, failed }: Omit<Tally, 'skipped'>): void {
+  mkdirSync(join(root, dirname(SUM_FILE)), { recursive: true });
+  writeFileSync(join(root, SUM_FILE), JSON.stringify({ passed, failed }));
+}
+
+export function forgetSum(root: string): void {
+  rmSync(join(root, SUM_FILE), { force: true });
+}
+
+/** What the last `npm test` counted; one that never came to its end counts as one failure. */
+export function readSum(root: string): Omit<Tally, 'skipped'> {
+  try {
+    return JSON.parse(readFileSync(join(root, SUM_FILE), 'utf8')) as Tally;
+  } catch {
+    return { passed: 0, failed: 1 };
+  }
 }
 
 function readResult(file: string): VitestResult | undefined {

@@ -7,8 +7,9 @@
  *   npm run chaos -- --seed 7 --plan               prints the plan alone
  */
 import { parseArgs } from 'node:util';
+import { closeAtStop } from './close-at-stop.ts';
 import { describeFault, planChaos } from './plan.ts';
-import { runChaos } from './run-chaos.ts';
+import { runChaos, startChaosStack } from './run-chaos.ts';
 
 const { values } = parseArgs({
   options: {
@@ -24,7 +25,9 @@ const streamsPerSecond = Number(values['streams-per-second']);
 console.log(`seed ${seed}, ${seconds} s, ${streamsPerSecond} streams a second`);
 for (const fault of planChaos(seed, seconds)) console.log(describeFault(fault));
 if (!values.plan) {
-  const { streams, ends, violations, hung, doneShare } = await runChaos({
+  const starting = startChaosStack();
+  closeAtStop(starting);
+  const { streams, ends, violations, hung, doneShare } = await runChaos(await starting, {
     ...{ seed, seconds, streamsPerSecond },
   });
   for (const violation of violations) console.log(`VIOLATION ${violation}`);

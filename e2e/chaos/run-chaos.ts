@@ -35,13 +35,15 @@ export interface ChaosOptions {
   streamsPerSecond: number;
 }
 
+/** The stack that the plans speak of. */
+export const startChaosStack = (): Promise<FaultStack> =>
+  FaultStack.start({ llmWorkers: 2, ttsWorkers: 2, proxied: true });
+
 /** Streams of text and speech in steady number while the planned faults happen, until all is over. */
-export async function runChaos({
-  seed,
-  seconds,
-  streamsPerSecond,
-}: ChaosOptions): Promise<ChaosReport> {
-  const faults = await FaultStack.start({ llmWorkers: 2, ttsWorkers: 2, proxied: true });
+export async function runChaos(
+  faults: FaultStack,
+  { seed, seconds, streamsPerSecond }: ChaosOptions,
+): Promise<ChaosReport> {
   try {
     faults.scriptAll({ path: '/chat/completions', tokens: TOKENS, tokenDelayMs: 20 });
     faults.scriptAll({

@@ -7,6 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { violations } from '@antiphon/testing/invariant';
+import { closeAtStop } from './close-at-stop.ts';
 import { FaultStack, STREAM_MS } from '../fault/fault-stack.ts';
 import { ASKABLE, collectedMemory } from '../fault/process-memory.ts';
 import { SPOKEN, type SeenAnswer } from '../fault/seen-answer.ts';
@@ -29,7 +30,9 @@ const { values } = parseArgs({
 const totalMs = Number(values.minutes) * 60_000;
 const perSecond = Number(values['streams-per-second']);
 
-const faults = await FaultStack.start({ ttsWorkers: 1, environment: ASKABLE });
+const starting = FaultStack.start({ ttsWorkers: 1, environment: ASKABLE });
+closeAtStop(starting);
+const faults = await starting;
 const names = faults.members.map(({ process }) => process.name);
 const startedAtMs = performance.now();
 const counts = { streams: 0, done: 0, violations: 0 };

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { KINDS, planChaos } from '../chaos/plan.ts';
-import { runChaos } from '../chaos/run-chaos.ts';
+import { runChaos, startChaosStack } from '../chaos/run-chaos.ts';
 import { measured } from './fault-stack.ts';
 
 const SECONDS = 20;
@@ -15,7 +15,7 @@ it('a seed is a plan: the same one every time, and each kind of fault in it', ()
 });
 
 it('chaos: whatever happens, every stream keeps its promise', async () => {
-  const { streams, ends, violations, hung, doneShare } = await runChaos({
+  const { streams, ends, violations, hung, doneShare } = await runChaos(await startChaosStack(), {
     ...{ seed: 1, seconds: SECONDS, streamsPerSecond: 10 },
   });
   const told = Object.entries(ends).map(([end, count]) => `${count} ${end}`);

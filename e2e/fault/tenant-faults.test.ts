@@ -1,8 +1,9 @@
 import { violations } from '@antiphon/testing/invariant';
+import { freePort } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { FaultStack, STREAM_MS, measured, within } from './fault-stack.ts';
-import type { SeenAnswer } from './seen-answer.ts';
+import { ask, type SeenAnswer } from './seen-answer.ts';
 
 const KEY = 'key-of-tenant-a-0123456789';
 const OTHER_KEY = 'key-of-tenant-b-0123456789';
@@ -56,9 +57,9 @@ async function firstTokenMs(key: string): Promise<number> {
 
 it('F19 ten requests with one Idempotency-Key, and one more afterwards: one answer', async () => {
   const calls = faults.calls();
-  const ask = () => chat({ idempotencyKey: 'order-1' });
-  const answers = await Promise.all(Array.from({ length: 10 }, ask));
-  answers.push(await ask());
+  const order = () => chat({ idempotencyKey: 'order-1' });
+  const answers = await Promise.all(Array.from({ length: 10 }, order));
+  answers.push(await order());
   expect(answers.filter((answer) => !isKept(answer))).toEqual([]);
   expect(new Set(answers.map(({ ends }) => ends.join()))).toEqual(new Set(['done']));
   expect(new Set(answers.map(({ streamId }) => streamId)).size).toBe(1);
@@ -96,3 +97,27 @@ it('F26 a key that floods gets 429 beyond its cap, and another one does not noti
   );
   expect(floodedMs).toBeLessThan(within(1000));
 });
+
+it('a gateway that is killed gives its tenants’ places back', async () => {
+  const port = await freePort();
+  const doomed = await faults.startMember('gateway', undefined, { PORT: String(port) });
+  faults.scriptAll({ tokens: 3000 });
+  let begun = 0;
+  const running = Array.from({ length: MOST_STREAMS }, () => {
+    let isSeen = false;
+    return ask(`http://127.0.0.1:${port}/v1/chat/completions`, {
+      headers: { authorization: `Bearer ${KEY}` },
+      onOutput: () => {
+        if (!isSeen) begun += 1;
+        isSeen = true;
+      },
+    });
+  });
+  await until(() => begun === MOST_STREAMS, { what: 'all places are taken' });
+  expect((await chat()).status).toBe(429);
+  await faults.end(doomed, 'SIGKILL');
+  faults.upstreams[0]?.resetScripts();
+  await until(async () => (await chat()).status === 200, { timeoutMs: 20_000 });
+  for (const answer of await Promise.all(running)) expect(answer.ends).toEqual(['broken']);
+  await until(() => faults.upstreams[0]?.activeRequests() === 0, { timeoutMs: 15_000 });
+}, 90_000);

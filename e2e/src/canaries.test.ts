@@ -335,17 +335,19 @@ it('is silent about jobs that kill their workers, in Redis too', async () => {
 
 it('is silent about a start that fails', async () => {
   const wrong = `redis://:canary-wrong@127.0.0.1:${stack.redis.port}`;
+  const environments: Record<string, string>[] = [
+    { REDIS_URL: wrong },
+    { REDIS_URL: `canary://${REDIS_PASSWORD}` },
+    { LOG_LEVEL: 'canary' },
+  ];
   for (const name of ['gateway', 'llm-worker', 'tts-worker', 'stt-worker'] as const) {
-    for (const environment of [
-      { REDIS_URL: wrong },
-      { REDIS_URL: `canary://${REDIS_PASSWORD}` },
-      { LOG_LEVEL: 'canary' },
-    ] as Record<string, string>[]) {
+    const refused = environments.map(async (environment) => {
       const started = stack.start(name, { ...environment, PORT: '0' });
-      if (started.child.exitCode === null) await once(started.child, 'exit');
+      await once(started.child, 'close'); // behind it, all of its output is there
       expect(started.child.exitCode).toBe(1);
       expect(started.output()).toMatch(/REDIS_URL|LOG_LEVEL/);
-    }
+    });
+    await Promise.all(refused);
   }
   expect(leaks()).toStrictEqual([]);
 }, 60_000);

@@ -47,7 +47,14 @@ export interface StackOptions {
 }
 
 /** Everything of the outside world that a process of ours needs; nothing else of the test's environment. */
-const INHERITED = ['PATH', 'HOME', 'TMPDIR', 'TEST_PATIENCE', 'NODE_V8_COVERAGE'];
+const INHERITED = [
+  'PATH',
+  'HOME',
+  'TMPDIR',
+  'TEST_PATIENCE',
+  'NODE_COMPILE_CACHE',
+  'NODE_V8_COVERAGE',
+];
 
 /** Starts Redis and the given apps as processes of their own, and waits for their models. */
 export async function startStack({
@@ -128,7 +135,8 @@ async function listed(rootUrl: string, model: string, apiKey = ''): Promise<bool
 
 function startApp(name: AppName, environment: NodeJS.ProcessEnv): AppProcess {
   const main = new URL(`../../apps/${name}/src/main.ts`, import.meta.url).pathname;
-  const child = spawn(process.execPath, [main], {
+  // It dies with the test, also when that is killed outright; the process id is the app's.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', process.execPath, main], {
     env: environment,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -2,8 +2,8 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 
 // oxlint-disable-next-line node/no-process-env -- only tests run this
-const { PATH, HOME } = process.env;
-const surroundings = { PATH, HOME };
+const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
+const surroundings = { PATH, HOME, NODE_COMPILE_CACHE };
 
 export const MAIN = new URL('../main.ts', import.meta.url).pathname;
 

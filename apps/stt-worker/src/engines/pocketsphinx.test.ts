@@ -9,11 +9,7 @@ import type {
   TranscriptEvent,
   TranscriptionRequest,
 } from '@antiphon/shared/services/stt-service';
-import {
-  collectTranscript,
-  describeSTTContract,
-  missingWords,
-} from '@antiphon/testing/contracts/stt-service-contract';
+import { collectTranscript, missingWords } from '@antiphon/testing/contracts/stt-service-contract';
 import { recordingOf, silence, speak } from '@antiphon/testing/spoken-recording';
 import { SPOKEN_SENTENCES } from '@antiphon/testing/spoken-sentences';
 import { PATIENCE } from '@antiphon/testing/until';
@@ -22,8 +18,6 @@ import { pocketsphinx } from './pocketsphinx.ts';
 const warnings: string[] = [];
 const context = { concurrency: 2, warn: (message: string) => void warnings.push(message) };
 const create = (): Promise<STTService> => pocketsphinx.createFrom({}, context);
-
-describeSTTContract('pocketsphinx', { create });
 
 describe('pocketsphinx', { timeout: 60_000 * PATIENCE }, () => {
   const never = new AbortController().signal;

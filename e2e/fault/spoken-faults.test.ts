@@ -6,8 +6,8 @@ import { spokenPcm } from '@antiphon/testing/openai-server/speech';
 import { PATIENCE, until } from '@antiphon/testing/until';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type SpokenTranscript, readSpokenStream, soundOf } from './spoken-stream.ts';
-import { type AppProcess, type Stack, startStack } from './stack.ts';
+import { type SpokenTranscript, readSpokenStream, soundOf } from '../src/spoken-stream.ts';
+import { type AppProcess, type Stack, startStack } from '../src/stack.ts';
 
 const SENTENCES = [
   'Good morning to all of you.',

@@ -1,8 +1,8 @@
 import { type OpenAIServer, startOpenAIServer } from '@antiphon/testing/openai-server';
 import { until } from '@antiphon/testing/until';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { expectedTokens, readChatStream } from './chat-stream.ts';
-import { type AppProcess, type Stack, startStack } from './stack.ts';
+import { expectedTokens, readChatStream } from '../src/chat-stream.ts';
+import { type AppProcess, type Stack, startStack } from '../src/stack.ts';
 
 let upstreams: OpenAIServer[];
 let stack: Stack;

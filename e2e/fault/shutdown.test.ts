@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { type OpenAIServer, startOpenAIServer } from '@antiphon/testing/openai-server';
 import { PATIENCE, until } from '@antiphon/testing/until';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { type ChatTranscript, expectedTokens, readChatStream } from './chat-stream.ts';
-import { hum } from './recording.ts';
-import { type AppProcess, type Stack, startStack } from './stack.ts';
+import { type ChatTranscript, expectedTokens, readChatStream } from '../src/chat-stream.ts';
+import { hum } from '../src/recording.ts';
+import { type AppProcess, type Stack, startStack } from '../src/stack.ts';
 
 const DRAIN_MS = 3000;
 /** From the signal to the exit, at most. */

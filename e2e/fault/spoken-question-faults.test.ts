@@ -10,9 +10,9 @@ import { until } from '@antiphon/testing/until';
 import { Redis } from 'ioredis';
 import OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { hum, recordingOf } from './recording.ts';
-import { readSpokenStream } from './spoken-stream.ts';
-import { type AppProcess, type Stack, startStack } from './stack.ts';
+import { hum, recordingOf } from '../src/recording.ts';
+import { readSpokenStream } from '../src/spoken-stream.ts';
+import { type AppProcess, type Stack, startStack } from '../src/stack.ts';
 
 /** Spoken questions over a scripted model, voice and ears, so that it is known who hears what when. */
 let model: OpenAIServer;
