@@ -1,7 +1,7 @@
 /**
  * Text and speech at a steady rate for long; the memory that every process holds must not grow.
  *
- *   npm run soak                                         10 minutes, 20 streams a second
+ *   npm run soak                                         10 minutes, at half of the capacity, which is measured first
  *   npm run soak -- --minutes 60 --streams-per-second 50
  */
 import { setTimeout as delay } from 'node:timers/promises';
@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { violations } from '@antiphon/testing/invariant';
 import { closeAtStop } from './close-at-stop.ts';
 import { FaultStack, STREAM_MS } from '../fault/fault-stack.ts';
+import { measureCapacity } from './capacity.ts';
 import { ASKABLE, collectedMemory } from '../fault/process-memory.ts';
 import { SPOKEN, type SeenAnswer } from '../fault/seen-answer.ts';
 
@@ -24,35 +25,44 @@ const MOST_GROWN_MB = 10;
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '10' },
-    'streams-per-second': { type: 'string', default: '20' },
+    'streams-per-second': { type: 'string' },
   },
 });
 const totalMs = Number(values.minutes) * 60_000;
-const perSecond = Number(values['streams-per-second']);
 
 const starting = FaultStack.start({ ttsWorkers: 1, environment: ASKABLE });
 closeAtStop(starting);
 const faults = await starting;
 const names = faults.members.map(({ process }) => process.name);
-const startedAtMs = performance.now();
+let startedAtMs = performance.now();
 const counts = { streams: 0, done: 0, violations: 0 };
 /** Megabytes held by each process, at each sample. */
 const samples: number[][] = [];
-const running = new Set<Promise<void>>();
+const running = new Set<Promise<boolean>>();
 
-function check(spoken: boolean, answer: SeenAnswer): void {
+function check(spoken: boolean, answer: SeenAnswer): boolean {
+  const done = answer.ends.join() === 'done';
   counts.streams += 1;
-  if (answer.ends.join() === 'done') counts.done += 1;
+  if (done) counts.done += 1;
   // What is heard of a spoken one is the fault tests' business.
-  if (!spoken && violations(answer, { tokenCount: TOKENS, maxMs: STREAM_MS }).length > 0)
-    counts.violations += 1;
+  const broken = !spoken && violations(answer, { tokenCount: TOKENS, maxMs: STREAM_MS }).length > 0;
+  if (broken) counts.violations += 1;
+  return done && !broken;
 }
 
-function askOne(index: number): void {
+async function askOne(index: number): Promise<boolean> {
   const spoken = index % SPOKEN_EVERY === 0;
-  const asked = faults.chat({ body: spoken ? SPOKEN : {} }).then((answer) => check(spoken, answer));
-  running.add(asked);
-  void asked.finally(() => running.delete(asked));
+  return check(spoken, await faults.chat({ body: spoken ? SPOKEN : {} }));
+}
+
+/** Half of what the stack can do, unless told. */
+async function chooseRate(): Promise<number> {
+  const given = values['streams-per-second'];
+  if (given !== undefined) return Number(given);
+  const capacity = await measureCapacity(askOne, (line) => console.log(line));
+  console.log(`capacity: ${capacity.toFixed(0)} streams/s`);
+  Object.assign(counts, { streams: 0, done: 0, violations: 0 });
+  return capacity / 2;
 }
 
 async function sample(): Promise<void> {
@@ -68,10 +78,14 @@ async function sample(): Promise<void> {
 
 try {
   faults.scriptAll({ path: '/chat/completions', tokens: TOKENS, tokenDelayMs: 10 });
+  const perSecond = await chooseRate();
+  startedAtMs = performance.now();
   let sampledAtMs = startedAtMs;
   for (let index = 0; performance.now() - startedAtMs < totalMs; index += 1) {
     await delay(Math.max(0, startedAtMs + (index * 1000) / perSecond - performance.now()));
-    askOne(index);
+    const asked = askOne(index);
+    running.add(asked);
+    void asked.finally(() => running.delete(asked));
     if (performance.now() - sampledAtMs < SAMPLE_MS) continue;
     sampledAtMs += SAMPLE_MS;
     await sample();
