@@ -175,6 +175,7 @@ export class StreamKeepers {
     logger.info({ streamId }, 'stream of another gateway adopted');
     const ageMs = Math.max(0, Date.now() - Number(state['openedMs']));
     const { tenantId = '' } = state;
+    void this.#context.admission.adopt(streamId, tenantId);
     this.#run({ streamId, tenantId, reader, kept, ageMs }, async () => undefined);
   }
 

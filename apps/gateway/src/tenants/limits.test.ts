@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { wavHeader } from '@antiphon/shared/audio/wav';
 import type { JobHandler } from '@antiphon/shared/queue/job-worker';
+import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { expectError } from '@antiphon/testing/error-envelope';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { startScriptedWorker } from '@antiphon/testing/scripted-worker';
@@ -29,6 +30,7 @@ requests:key-of-requests-0123456789 requests-per-minute=2
 plain:key-of-nobody-in-particular
 streams:key-of-streams-0123456789 streams=2
 characters:key-of-characters-0123456789 characters-per-minute=40
+adopted:key-of-adopted-0123456789 streams=1
 chat:key-of-chat-0123456789 characters-per-minute=8
 seconds:key-of-seconds-0123456789 audio-seconds-per-minute=3
 `;
@@ -153,6 +155,32 @@ it('opens no more streams than a key may have at once, and another when one has 
     for (const { body } of both) await body?.cancel();
     return opened;
   });
+});
+
+it('counts a stream that it has adopted from another gateway', async () => {
+  const other = await openTestGateway(redis.url, { API_KEYS_FILE: join(directory, 'keys') });
+  const kept = await fetch(`${other.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      authorization: `Bearer ${keys['adopted']}`,
+    },
+    body: JSON.stringify({ model: 'endless', messages, stream: true, background: true }),
+  });
+  const streamId = kept.headers.get('x-stream-id') ?? '';
+  expect((await chat('adopted', 'short')).status).toBe(429);
+  kept.body?.cancel().catch(() => undefined);
+  await other.close(); // hands it over, and frees its place
+  const log = openRedis(redis.url, { role: 'command', onError: () => undefined });
+  await whenReady(log);
+  const places = () => log.zrange('antiphon:tenant:name-adopted:slots', '0', '-1');
+  await until(async () => (await places()).includes(streamId));
+  await until(async () => (await places()).length === 1);
+  expect((await chat('adopted', 'short')).status).toBe(429);
+  await post('adopted', `/v1/streams/${streamId}/cancel`, {});
+  await until(async () => (await places()).length === 0);
+  expect((await chat('adopted', 'short')).status).toBe(200);
+  log.disconnect();
 });
 
 it('holds no place for a request that opens no stream', async () => {

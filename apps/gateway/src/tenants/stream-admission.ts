@@ -1,6 +1,6 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { StreamRoute, WatchedStream } from '../replies/watched-stream.ts';
-import type { KeyLimits } from './key-list.ts';
+import { type KeyLimits, NO_LIMITS } from './key-list.ts';
 import type { QueueDepths } from './queue-depths.ts';
 import { type CounterBound, type RateLimits, type RateUnit, rateLimited } from './rate-limits.ts';
 import type { StreamSlots } from './stream-slots.ts';
@@ -114,6 +114,18 @@ export class StreamAdmission {
   async #look(tenantId: string, unit: RateUnit, limit: number): Promise<void> {
     const usage = await this.#options.rates.look(unit, tenantId, limit);
     if (usage.used >= limit) throw rateLimited(unit, usage);
+  }
+
+  /**
+   * A stream of a gateway that died goes on here, and has a place like any other. What it uses is not
+   * counted: how much of that was, nobody knows.
+   */
+  async adopt(streamId: string, tenantId: string): Promise<void> {
+    this.#admitted.set(streamId, {
+      ...{ tenantId, limits: NO_LIMITS, requestId: streamId },
+      ...{ toldCharacters: 0, toldSeconds: 0, isMissed: false },
+    });
+    await this.#options.slots.hold(tenantId, streamId);
   }
 
   /** Told of each stream that is not watched any more. A kept one goes on without its client's reader. */

@@ -59,6 +59,14 @@ export class StreamSlots {
     return true;
   }
 
+  /** Takes a place whether or not there is one: for a stream that runs already. Never rejects. */
+  async hold(tenantId: string, id: string): Promise<void> {
+    this.#held.set(tenantId, (this.#held.get(tenantId) ?? new Set()).add(id));
+    await this.#redis
+      .antiphonRenewSlots(1, slotsKey(tenantId), this.#leaseMs, id)
+      .catch(this.#onError); // the next renewal tries again
+  }
+
   /** Not awaited by anybody: a place that could not be freed is free when its lease runs out. */
   free(tenantId: string, id: string): void {
     const held = this.#held.get(tenantId);
