@@ -1,5 +1,7 @@
 import { AUDIO_FORMATS } from '@antiphon/shared/audio/audio-format';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { addBatch, type BatchActions } from './batch/batch-command-line.ts';
+import { numberBetween } from './option-value.ts';
 import { TRANSCRIPT_FORMATS } from './transcription/transcription-client.ts';
 import type { SayOptions } from './speech/say-command.ts';
 import type { TranscribeOptions } from './transcription/transcribe-command.ts';
@@ -15,6 +17,7 @@ export interface CommandActions {
   chat: (options: ConversationOptions & { prompt: string }) => Promise<void>;
   say: (options: Omit<SayOptions, 'text'> & { words: string[] }) => Promise<void>;
   transcribe: (options: TranscribeOptions) => Promise<void>;
+  batch: BatchActions;
   doctor: (options: { json: boolean }) => Promise<void>;
 }
 
@@ -35,6 +38,7 @@ export function createProgram(actions: CommandActions): Command {
   addChat(program, actions);
   addSay(program, actions);
   addTranscribe(program, actions);
+  addBatch(program, actions.batch);
   program
     .command('doctor')
     .description('check the server, its engines, and the programs and devices of this machine')
@@ -97,12 +101,4 @@ function addTranscribe(program: Command, { transcribe }: CommandActions): void {
 function wavName(value: string): string {
   if (/\.wav$/i.test(value)) return value;
   throw new InvalidArgumentError('A streamed answer is saved as WAV: end the name in .wav.');
-}
-
-function numberBetween(least: number, most: number): (value: string) => number {
-  return (value) => {
-    const number = Number(value);
-    if (value.trim() !== '' && number >= least && number <= most) return number;
-    throw new InvalidArgumentError(`It must be a number from ${least} to ${most}.`);
-  };
 }

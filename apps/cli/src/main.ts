@@ -3,6 +3,10 @@ import { text } from 'node:stream/consumers';
 import { ConfigError } from '@antiphon/shared/runtime/load-config';
 import { CommanderError } from 'commander';
 import { createApi } from './api.ts';
+import { fetchBatch, runRequests } from './batch/run-command.ts';
+import { speakBook } from './batch/speak-command.ts';
+import { cancelBatch, showStatus } from './batch/status-command.ts';
+import { transcribeBatch } from './batch/transcribe-batch.ts';
 import { chat } from './chat/chat-command.ts';
 import { CliError, errorLine, USAGE_EXIT } from './cli-error.ts';
 import { createProgram, type GlobalOptions } from './command-line.ts';
@@ -50,6 +54,26 @@ const program = createProgram({
   },
   async transcribe(options) {
     exitCode = await transcribe(createContext(), options, process.stdin);
+  },
+  batch: {
+    async speak(path, options) {
+      exitCode = await speakBook(createContext(), path, options);
+    },
+    async transcribe(paths, options) {
+      exitCode = await transcribeBatch(createContext(), paths, options);
+    },
+    async run(path, options) {
+      exitCode = await runRequests(createContext(), path, options);
+    },
+    async status(batchId, options) {
+      exitCode = await showStatus(createContext(), batchId, options);
+    },
+    async fetch(batchId, options) {
+      exitCode = await fetchBatch(createContext(), batchId, options);
+    },
+    async cancel(batchId) {
+      exitCode = await cancelBatch(createContext(), batchId);
+    },
   },
   async doctor(options) {
     exitCode = await doctor(createContext(), { ...options, root: WORKSPACE });

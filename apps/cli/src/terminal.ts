@@ -11,6 +11,10 @@ export interface Terminal {
   notice(text: string): void;
   /** Whether someone looks at standard output. */
   readonly isTty: boolean;
+  /** Whether `status` shows anything: standard error is a terminal. */
+  readonly hasStatus: boolean;
+  /** The line that stands below all others until it is changed; an empty one is gone. */
+  status(text: string): void;
 }
 
 /** What a model says must not move the cursor or rename the window. */
@@ -19,8 +23,10 @@ const CONTROL_CHARACTERS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 
 interface TerminalStreams {
   stdout: Writable & { isTTY?: boolean };
-  stderr: Writable;
+  stderr: Writable & { isTTY?: boolean; columns?: number };
 }
+
+const ERASE_LINE = '\r\u001b[2K';
 
 /** `onBrokenPipe`: whoever read standard output has gone (`| head`); nothing more is written to it. */
 export function createTerminal(
@@ -36,8 +42,18 @@ export function createTerminal(
   // There is nobody left to tell.
   stderr.on('error', () => undefined);
   const isTty = stdout.isTTY === true;
+  const hasStatus = stderr.isTTY === true;
+  let shown = '';
+  const showStatus = (text: string): void => {
+    if (!hasStatus || (text === '' && shown === '')) return;
+    shown = text;
+    // A line that is broken by the terminal could not be erased.
+    stderr.write(ERASE_LINE + oneLine(text).slice(0, (stderr.columns ?? 80) - 1));
+  };
   return {
     isTty,
+    hasStatus,
+    status: showStatus,
     print(text) {
       if (!gone) stdout.write(isTty ? text.replaceAll(CONTROL_CHARACTERS, '') : text);
     },
@@ -48,7 +64,10 @@ export function createTerminal(
       });
     },
     notice(text) {
+      const below = shown;
+      showStatus('');
       stderr.write(`antiphon: ${oneLine(text)}\n`);
+      if (below !== '') showStatus(below);
     },
   };
 }

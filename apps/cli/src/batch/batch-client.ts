@@ -1,0 +1,169 @@
+import { APIError } from 'openai';
+import type { Api } from '../api.ts';
+import { BrokenAnswer } from '../api-failure.ts';
+import { CliError } from '../cli-error.ts';
+
+/** A batch as the server tells it (contract, section 8), as far as it is used here. */
+export interface Batch {
+  id: string;
+  endpoint: string;
+  status: string;
+  errors?: { data?: { message?: string; line?: number | null }[] } | null;
+  input_file_id: string;
+  output_file_id?: string | null;
+  error_file_id?: string | null;
+  created_at: number;
+  request_counts?: { total: number; completed: number; failed: number };
+}
+
+const OVER = new Set(['completed', 'failed', 'expired', 'cancelled']);
+export const isOver = ({ status }: Batch): boolean => OVER.has(status);
+
+/** What nobody fetches is gone after a while all the same: the server's own limit decides. */
+const COMPLETION_WINDOW = '24h';
+/** Tries of one download; each goes on where the one before broke off. */
+const TRIES = 3;
+/** How long one deletion may take. */
+const DELETE_WITHIN_MS = 10_000;
+const DELETES_AT_ONCE = 8;
+
+export interface NewBatch {
+  inputFileId: string;
+  endpoint: string;
+  /** The same key makes the same batch again, where the server knows that. */
+  key: string;
+}
+
+/** Files and batches of the server. All methods reject with what the SDK throws. */
+export class BatchClient {
+  readonly #api: Api;
+  #hasEvents = true;
+
+  constructor(api: Api) {
+    this.#api = api;
+  }
+
+  /** Returns the file's id. Of a file on disk only what is being sent is in memory. */
+  async upload(file: File, purpose: 'batch' | 'user_data', signal: AbortSignal): Promise<string> {
+    const form = new FormData();
+    form.set('purpose', purpose);
+    form.set('file', file, file.name);
+    const { id } = await this.#api.client.post<{ id?: unknown }>('/files', { body: form, signal });
+    if (typeof id !== 'string') throw new BrokenAnswer('the server sent a file without an id');
+    return id;
+  }
+
+  async create({ inputFileId, endpoint, key }: NewBatch, signal: AbortSignal): Promise<Batch> {
+    const body = {
+      ...{ input_file_id: inputFileId, endpoint, completion_window: COMPLETION_WINDOW },
+    };
+    return checked(
+      await this.#api.client.post<unknown>('/batches', {
+        ...{ body, signal, headers: { 'idempotency-key': key } },
+      }),
+    );
+  }
+
+  async get(batchId: string, signal: AbortSignal): Promise<Batch> {
+    return checked(await this.#api.client.get<unknown>(pathOf(batchId), { signal }));
+  }
+
+  async cancel(batchId: string, signal: AbortSignal): Promise<Batch> {
+    return checked(await this.#api.client.post<unknown>(`${pathOf(batchId)}/cancel`, { signal }));
+  }
+
+  /** The newest first. */
+  async list(limit: number, signal: AbortSignal): Promise<Batch[]> {
+    const { data } = await this.#api.client.get<{ data?: unknown[] }>('/batches', {
+      ...{ query: { limit }, signal },
+    });
+    return (data ?? []).map(checked);
+  }
+
+  /** The batch as server-sent events; undefined when the server has none. */
+  async events(
+    batchId: string,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array> | undefined> {
+    if (!this.#hasEvents) return undefined;
+    const headers = { accept: 'text/event-stream' };
+    const response = await this.#api.client
+      .get(`${pathOf(batchId)}/events`, { headers, signal })
+      .asResponse()
+      .catch((thrown: unknown) => {
+        const { status = 0 } = thrown instanceof APIError ? thrown : {};
+        if (![404, 405, 501].includes(status)) throw thrown;
+      });
+    const type = response?.headers.get('content-type') ?? '';
+    if (type.startsWith('text/event-stream') && response?.body) return response.body;
+    await response?.body?.cancel();
+    this.#hasEvents = false;
+    return undefined;
+  }
+
+  /**
+   * A file's bytes as they come. A connection that breaks off is made again where it stopped.
+   * `bytes`: how many there have to be, when that is known; BrokenAnswer for any other number.
+   */
+  async *content(fileId: string, signal: AbortSignal, bytes?: number): AsyncGenerator<Uint8Array> {
+    let offset = 0;
+    for (let tried = 1; ; tried += 1) {
+      try {
+        for await (const part of await this.#body(fileId, offset, signal)) {
+          offset += part.byteLength;
+          yield part;
+        }
+        if (bytes === undefined || offset === bytes) return;
+        throw new BrokenAnswer(`a file of ${bytes} bytes came as ${offset}`);
+      } catch (thrown) {
+        const isRefused =
+          thrown instanceof CliError || (thrown instanceof APIError && thrown.status !== undefined);
+        if (isRefused || signal.aborted || tried === TRIES || offset > (bytes ?? Infinity)) {
+          throw thrown;
+        }
+      }
+    }
+  }
+
+  /** What cannot be deleted stays until it expires. */
+  async deleteFiles(fileIds: readonly string[], signal: AbortSignal): Promise<void> {
+    const left = [...fileIds];
+    const deleteSome = async (): Promise<void> => {
+      for (let id = left.shift(); id !== undefined && !signal.aborted; id = left.shift()) {
+        const path = `/files/${encodeURIComponent(id)}`;
+        const within = AbortSignal.any([signal, AbortSignal.timeout(DELETE_WITHIN_MS)]);
+        await this.#api.client.delete(path, { signal: within }).catch(() => undefined);
+      }
+    };
+    await Promise.all(Array.from({ length: DELETES_AT_ONCE }, deleteSome));
+  }
+
+  async #body(
+    fileId: string,
+    offset: number,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    const range = offset === 0 ? {} : { range: `bytes=${offset}-` };
+    const response = await this.#api.client
+      .get(`/files/${encodeURIComponent(fileId)}/content`, {
+        ...{ signal, headers: { accept: 'application/binary', ...range } },
+      })
+      .asResponse();
+    if (offset > 0 && response.status !== 206) {
+      await response.body?.cancel();
+      throw new CliError(
+        'the connection broke off, and the server sends no part of a file',
+        'ask again',
+      );
+    }
+    return response.body ?? new Blob().stream();
+  }
+}
+
+const pathOf = (batchId: string): string => `/batches/${encodeURIComponent(batchId)}`;
+
+function checked(value: unknown): Batch {
+  const { id, status } = (value ?? {}) as Partial<Batch>;
+  if (typeof id === 'string' && typeof status === 'string') return value as Batch;
+  throw new BrokenAnswer('the server sent something that is no batch');
+}

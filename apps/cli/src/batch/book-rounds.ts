@@ -1,0 +1,147 @@
+import { openAsBlob } from 'node:fs';
+import { open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Batch } from './batch-client.ts';
+import { isUnknown, refusedBatch } from './batch-failure.ts';
+import { type Book, missingParts, type NumberedPart, partsOf, save } from './book.ts';
+import { followBatch } from './follow-batch.ts';
+import { outputLines, soundOf } from './output-line.ts';
+
+/** What one batch takes (contract, section 8), with room for what the server counts otherwise. */
+const MOST_LINES = 50_000;
+const MOST_BYTES = 190_000_000;
+/** The first one, and one more. */
+const MOST_TRIES = 2;
+
+const INPUT_NAME = '.antiphon-batch.jsonl';
+const ENDPOINT = '/v1/audio/speech';
+const CANCELLED = 'batch_cancelled';
+
+/**
+ * Speaks what is missing, as much as goes into one batch: begins it, or goes on with the one that
+ * was begun before, and waits for its end. Returns the batch, or undefined when there is nothing
+ * left to try.
+ */
+export async function speakRound(book: Book): Promise<Batch | undefined> {
+  const isOld = book.progress.round !== undefined;
+  if (!isOld && !(await uploadRound(book))) return undefined;
+  try {
+    return await finishRound(book);
+  } catch (thrown) {
+    if (!isOld || !isUnknown(thrown)) throw thrown;
+    book.context.terminal.notice('the server has forgotten the batch: what is missing begins anew');
+    await endRound(book, []);
+    return speakRound(book);
+  }
+}
+
+/** A part that was refused twice is tried again when the command is. */
+export function forgetFailures({ progress }: Book): void {
+  progress.failures = {};
+}
+
+/** Sets a part aside: one more try was in vain. */
+export function countFailure({ progress }: Book, index: number, message: string): void {
+  const tries = (progress.failures[index]?.tries ?? 0) + 1;
+  progress.failures[index] = { tries, message };
+}
+
+/** The parts of the next batch: new ones before those that failed. */
+function nextParts(book: Book): NumberedPart[] {
+  const { failures } = book.progress;
+  const triesOf = ({ index }: NumberedPart): number => failures[index]?.tries ?? 0;
+  const missing = missingParts(book).filter((part) => triesOf(part) < MOST_TRIES);
+  const fewest = Math.min(...missing.map(triesOf));
+  const next: NumberedPart[] = [];
+  let bytes = 0;
+  for (const part of missing.filter((part) => triesOf(part) === fewest)) {
+    bytes += Buffer.byteLength(requestLine(book, part));
+    if (next.length === MOST_LINES || bytes > MOST_BYTES) break;
+    next.push(part);
+  }
+  return next;
+}
+
+/** Without compression: a chapter is encoded once, here, as a whole. */
+function requestLine({ spokenAs }: Book, { index, text }: NumberedPart): string {
+  const body = { ...spokenAs, input: text, response_format: 'pcm' };
+  const line = { custom_id: `part-${index}`, method: 'POST', url: ENDPOINT, body };
+  return `${JSON.stringify(line)}\n`;
+}
+
+async function uploadRound(book: Book): Promise<boolean> {
+  const { client, context, directory, progress, signal } = book;
+  const parts = nextParts(book);
+  if (parts.length === 0) return false;
+  if (parts.some(({ index }) => index in progress.failures)) {
+    context.terminal.notice(`${parts.length} lines failed: they are tried once more`);
+  }
+  const path = join(directory, INPUT_NAME);
+  try {
+    const file = await open(path, 'w');
+    try {
+      for (const part of parts) await file.appendFile(requestLine(book, part));
+    } finally {
+      await file.close();
+    }
+    const requests = new File([await openAsBlob(path)], 'requests.jsonl');
+    const inputFileId = await client.upload(requests, 'batch', signal);
+    progress.round = { inputFileId, parts: parts.map(({ index }) => index) };
+    await save(book);
+    return true;
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+async function finishRound(book: Book): Promise<Batch | undefined> {
+  const { client, progress, signal } = book;
+  const { round } = progress;
+  if (!round) return undefined;
+  if (round.batchId === undefined) {
+    const key = `${progress.key}-${progress.roundsEnded}`;
+    const { inputFileId } = round;
+    const { id } = await client.create({ inputFileId, endpoint: ENDPOINT, key }, signal);
+    round.batchId = id;
+    await save(book);
+    const what = `${id} speaks ${round.parts.length} of ${partsOf(book).length} paragraphs`;
+    book.context.terminal.notice(what);
+  }
+  const total = partsOf(book).length;
+  const before = total - missingParts(book).length;
+  const batch = await followBatch(book, round.batchId, { before, total });
+  await collect(book, batch);
+  const files = [round.inputFileId, batch.output_file_id, batch.error_file_id];
+  await endRound(
+    book,
+    files.filter((id): id is string => Boolean(id)),
+  );
+  if (batch.status === 'failed') throw refusedBatch(batch);
+  return batch;
+}
+
+/** Notes where each part's sound is, and why a part has none. */
+async function collect(book: Book, batch: Batch): Promise<void> {
+  const { client, progress, signal } = book;
+  if (batch.status === 'failed') return;
+  const left = new Set(progress.round?.parts);
+  for await (const line of outputLines(client, batch, signal)) {
+    const index = Number(/^part-(\d+)$/.exec(line.customId)?.[1] ?? Number.NaN);
+    if (!left.delete(index)) continue;
+    if ('body' in line) {
+      const sound = soundOf(line.body);
+      if (sound) progress.sounds[index] = { fileId: sound.fileId, bytes: sound.bytes };
+      else countFailure(book, index, 'the server sent something that is no speech');
+    } else if (line.code !== CANCELLED) countFailure(book, index, line.message);
+  }
+  if (batch.status === 'cancelled') return;
+  for (const index of left) countFailure(book, index, 'the server sent no result');
+}
+
+async function endRound(book: Book, fileIds: readonly string[]): Promise<void> {
+  const { progress } = book;
+  delete progress.round;
+  progress.roundsEnded += 1;
+  progress.spentFileIds.push(...fileIds);
+  await save(book);
+}
