@@ -13,6 +13,13 @@ const HEED_MS = 500;
 /** Why a line is not to be ended by the run that has it. */
 type AbortReason = 'batch-end' | 'lock-lost' | 'shutdown';
 
+export interface LineRunOptions<Kind extends LineWork> {
+  handler: LineHandler<Kind>;
+  share: EngineShare;
+  /** `BATCH_LINE_TOTAL_MS` unless told. */
+  totalMs?: number | undefined;
+}
+
 /** One run of one line. */
 export class LineRun {
   readonly batchId: string;
@@ -41,15 +48,14 @@ export class LineRun {
    */
   async handle<Kind extends LineWork>(
     job: LineContext<Kind>['job'],
-    handler: LineHandler<Kind>,
-    share: EngineShare,
+    { handler, share, totalMs = BATCH_LINE_TOTAL_MS }: LineRunOptions<Kind>,
   ): Promise<LineOutcome> {
     const { signal } = this;
     signal.throwIfAborted();
     const turns = new Set<() => void>();
     // A transcription's time depends on the recording: its handler knows it.
-    const totalMs = job.work.type === 'transcription' ? Infinity : BATCH_LINE_TOTAL_MS;
-    const deadline = new LineDeadline(totalMs, () => this.#controller.abort(lineTimeout()));
+    const limitMs = job.work.type === 'transcription' ? Infinity : totalMs;
+    const deadline = new LineDeadline(limitMs, () => this.#controller.abort(lineTimeout(limitMs)));
     const takeTurn = async () => {
       const release = await deadline.halt(() => share.takeTurn(signal));
       this.begun = true;
@@ -85,8 +91,8 @@ export class LineAborted extends Error {
   }
 }
 
-function lineTimeout(): VoiceError {
-  const message = `The line took longer than ${BATCH_LINE_TOTAL_MS / 1000} s.`;
+function lineTimeout(limitMs: number): VoiceError {
+  const message = `The line took longer than ${limitMs / 1000} s.`;
   return new VoiceError('stream_timeout', { message });
 }
 

@@ -4,7 +4,6 @@ import { Counter, type Registry } from 'prom-client';
 import { VoiceError } from '../errors/voice-error.ts';
 import type { FileIndex } from '../files/file-index.ts';
 import { type BatchLineJob, batchLineJobSchema } from '../jobs/batch-line-job.ts';
-import type { EngineShare } from '../queue/engine-share.ts';
 import { withLogContext } from '../runtime/log-context.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { within } from '../runtime/within.ts';
@@ -12,9 +11,9 @@ import type { BlobStore } from '../storage/blob-store.ts';
 import { subscribeControl } from '../streams/control-channel.ts';
 import type { BatchStore } from './batch-store.ts';
 import { busyDelayMs, isBusy } from './line-fault.ts';
-import type { LineContext, LineHandler, LineWork } from './line-handler.ts';
+import type { LineContext, LineWork } from './line-handler.ts';
 import { LineRecorder } from './line-recorder.ts';
-import { LineAborted, LineRun } from './line-run.ts';
+import { LineAborted, LineRun, type LineRunOptions } from './line-run.ts';
 
 /** More than have a turn: while one's result is written, and the next one fetched, the engine works. */
 const LINES_AHEAD = 2;
@@ -26,11 +25,9 @@ const LAST_WORDS_MS = 1000;
 const RESULTS = ['done', 'failed', 'again', 'delayed', 'returned', 'dropped'] as const;
 type RunResult = (typeof RESULTS)[number];
 
-export interface LineWorkerOptions<Kind extends LineWork> {
+export interface LineWorkerOptions<Kind extends LineWork> extends LineRunOptions<Kind> {
   kind: Kind;
   queueName: string;
-  share: EngineShare;
-  handler: LineHandler<Kind>;
   lockDurationMs: number;
   stalledIntervalMs: number;
   batches: BatchStore;
@@ -80,6 +77,7 @@ export class LineWorker<Kind extends LineWork> {
         stalledInterval: options.stalledIntervalMs,
         // Counted here: what BullMQ gives up has no result, if this process dies before it has one.
         maxStalledCount: Number.MAX_SAFE_INTEGER,
+        ...{ removeOnComplete: { count: 0 }, removeOnFail: { count: 0 } },
         skipVersionCheck: true,
       },
     );
@@ -158,14 +156,14 @@ export class LineWorker<Kind extends LineWork> {
   }
 
   async #run(job: BatchLineJob, run: LineRun, stalls: number): Promise<RunResult> {
-    const { batches, kind, handler, share } = this.#options;
+    const { batches, kind } = this.#options;
     if ((await batches.lineState(job.batchId, job.line)) !== 'open') return 'dropped';
     if (stalls > MAX_STALLS) {
       const message = `${stalls} workers stopped while they worked on this line.`;
       return this.#recorder.recordError(job, new VoiceError('engine_failed', { message }));
     }
     if (job.work.type !== kind) throw new VoiceError('internal_error');
-    const outcome = await run.handle(job as LineContext<Kind>['job'], handler, share);
+    const outcome = await run.handle(job as LineContext<Kind>['job'], this.#options);
     return this.#recorder.record(job, outcome);
   }
 
