@@ -47,12 +47,13 @@ export function readResume(
       message: `Invalid header 'x-stream-resume': '${asked.slice(0, 50)}'. Expected '1'.`,
     });
   }
-  const idempotency = readKey(c, content);
+  const idempotency = readIdempotencyKey(c, content);
   if (asked === '0' && !background && !idempotency) return undefined;
   return { streamId: createStreamId(), background, idempotency, isOpen: false, isKept: false };
 }
 
-function readKey(c: Context<GatewayEnv>, content: string): Resume['idempotency'] {
+/** The request's `Idempotency-Key`, for the answer to `content`. Throws `invalid_value`. */
+export function readIdempotencyKey(c: Context<GatewayEnv>, content: string): Resume['idempotency'] {
   const key = c.req.header('idempotency-key');
   if (key === undefined) return undefined;
   if (!/^[\x20-\x7e]{1,255}$/.test(key)) {

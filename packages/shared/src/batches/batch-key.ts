@@ -24,7 +24,11 @@ export const outputFileId = (batchId: string): string =>
   `file-${batchId.slice('batch_'.length)}-output`;
 export const errorFileId = (batchId: string): string =>
   `file-${batchId.slice('batch_'.length)}-errors`;
-/** Blobs of the files' store that are no files: a line's body, and a result too large for Redis. */
+/**
+ * Blobs of the files' store that are no files: what the batch reads whatever becomes of its input
+ * file, a line's body, and a result too large for Redis.
+ */
+export const inputBlobId = (batchId: string): string => `${batchId}-input-body`;
 export const lineBodyBlobId = (batchId: string, line: number): string => `${batchId}-${line}-body`;
 export const lineResultBlobId = (batchId: string, line: number): string =>
   `${batchId}-${line}-result`;

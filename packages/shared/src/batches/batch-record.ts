@@ -41,6 +41,9 @@ const json = <Schema extends z.ZodType>(schema: Schema) =>
     .transform((text) => JSON.parse(text) as unknown)
     .pipe(schema);
 
+const batchUsageSchema = z.object({ inputTokens: z.number(), outputTokens: z.number() });
+export type BatchUsage = z.output<typeof batchUsageSchema>;
+
 /** A batch as its hash in Redis has it: all values are texts. Times are Unix seconds of Redis' clock. */
 export const batchRecordSchema = z.object({
   id: z.string(),
@@ -66,6 +69,8 @@ export const batchRecordSchema = z.object({
       }),
     ),
   ).optional(),
+  /** Tokens, of all its lines that tell. */
+  usage: json(batchUsageSchema).optional(),
   outputFileId: z.string().optional(),
   errorFileId: z.string().optional(),
   /** Lines. */

@@ -16,6 +16,7 @@ import {
   type BatchRecord,
   batchRecordSchema,
   type BatchStatus,
+  type BatchUsage,
   type NewBatch,
 } from './batch-record.ts';
 import { type LineResult, lineResultSchema } from './line-result.ts';
@@ -37,6 +38,13 @@ const KEY_COUNTS = { createBatch: 4, moveBatch: 1, recordLine: undefined };
 export interface BatchPage {
   batches: BatchRecord[];
   hasMore: boolean;
+}
+
+/** What a batch ends with. */
+export interface BatchFiles {
+  outputFileId?: string | undefined;
+  errorFileId?: string | undefined;
+  usage?: BatchUsage | undefined;
 }
 
 /** Whether a line is still to be done. */
@@ -147,10 +155,13 @@ export class BatchStore {
   async end(
     batchId: string,
     to: 'completed' | 'expired' | 'cancelled',
-    files: { outputFileId?: string | undefined; errorFileId?: string | undefined },
+    { usage, ...files }: BatchFiles,
   ) {
     const at = `${to}At` as const;
-    const given = Object.entries(files).filter(([, fileId]) => fileId !== undefined);
+    const counted = usage && JSON.stringify(usage);
+    const given = Object.entries({ ...files, usage: counted }).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined,
+    );
     const status = await this.#move(
       batchId,
       { from: 'finalizing cancelling', to, at },

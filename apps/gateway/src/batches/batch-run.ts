@@ -1,0 +1,184 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { inputBlobId } from '@antiphon/shared/batches/batch-key';
+import type { BatchRecord } from '@antiphon/shared/batches/batch-record';
+import type { LineProducer } from '@antiphon/shared/batches/line-producer';
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import type { GatewayContext } from '../gateway-context.ts';
+import { keepInput, openInput } from './input-blob.ts';
+import { LineFeed } from './line-feed.ts';
+import { STAGE_OF } from './line-plan.ts';
+import { type Ending, writeBatchFiles } from './output-files.ts';
+import { validateInput } from './validate-input.ts';
+import { Wake } from './wake.ts';
+
+/** Looks so often by itself: pub/sub may lose a message. */
+const TICK_MS = 1000;
+const LOOK_GAP_MS = 20;
+/** Nothing has moved for so long: jobs may be lost, and the input is walked over again. */
+const LEAST_STANDSTILL_MS = 30_000;
+/** Doubled each time, up to this: one slow line must not have 200 MB read again and again. */
+const MOST_STANDSTILL_MS = 480_000;
+const LEAST_RETRY_MS = 500;
+const MOST_RETRY_MS = 10_000;
+
+export interface BatchRunOptions {
+  context: GatewayContext;
+  producer: LineProducer;
+  batchId: string;
+  /** Aborts what workers do for the batch. */
+  stopLines: (batchId: string) => Promise<void>;
+  /** It is over, now or already; may be called again. */
+  announceEnd: (batch: BatchRecord) => Promise<void>;
+  signal: AbortSignal;
+}
+
+/**
+ * Brings one batch from where it is to its end. All its steps may be done twice, also by two
+ * gateways at once: what counts happens once, in Redis.
+ */
+export class BatchRun {
+  readonly #options: BatchRunOptions;
+  readonly #wake = new Wake();
+  #standstillMs = LEAST_STANDSTILL_MS;
+
+  constructor(options: BatchRunOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves with whether the batch is over: not when the signal came first. Never rejects. */
+  async run(): Promise<boolean> {
+    const { context, batchId, signal } = this.#options;
+    const unsubscribe = context.batchSubscriber.subscribe(batchId, this.#wake.call);
+    let retryMs = LEAST_RETRY_MS;
+    try {
+      while (!signal.aborted) {
+        try {
+          if (await this.#step()) return true;
+          retryMs = LEAST_RETRY_MS;
+        } catch (error) {
+          if (signal.aborted) break;
+          // Told once, however long it takes.
+          if (retryMs === LEAST_RETRY_MS) this.#warn(error);
+          await this.#wake.wait(retryMs, signal);
+          retryMs = Math.min(retryMs * 2, MOST_RETRY_MS);
+        }
+      }
+      return false;
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  async #step(): Promise<boolean> {
+    const { context, batchId } = this.#options;
+    const batch = await context.batches.find(batchId);
+    if (!batch) return true;
+    switch (batch.status) {
+      case 'validating':
+        await this.#validate(batch);
+        return false;
+      case 'in_progress':
+        await this.#feed(batch);
+        return false;
+      case 'cancelling':
+        await this.#end(batch, 'cancelled');
+        return false;
+      case 'finalizing':
+        // Nothing else closes one that still has lines.
+        await this.#end(batch, isDone(batch) ? 'completed' : 'expired');
+        return false;
+      default:
+        await this.#options.announceEnd(batch);
+        return true;
+    }
+  }
+
+  async #validate(batch: BatchRecord): Promise<void> {
+    const { batches, config, directory, fileBlobs } = this.#options.context;
+    const { id, endpoint } = batch;
+    if (!(await keepInput(fileBlobs, batch))) {
+      const message = `The file ${batch.inputFileId} is not there any more.`;
+      await batches.fail(id, [{ code: 'file_not_found', message, param: null, line: null }]);
+      return;
+    }
+    const fallback = await directory.remembered(STAGE_OF[endpoint], undefined);
+    const checked = await validateInput(await openInput(fileBlobs, inputBlobId(id), 0), {
+      ...{ endpoint, maxLines: config.MAX_BATCH_LINES },
+      defaultModel: fallback?.model,
+    });
+    if ('faults' in checked) {
+      await batches.fail(id, checked.faults);
+      await fileBlobs.delete(inputBlobId(id));
+      this.#log(batch, 'batch refused');
+    } else {
+      await batches.start(id, checked);
+      this.#log(batch, 'batch started');
+    }
+  }
+
+  /** Until there is something else to do. */
+  async #feed(batch: BatchRecord): Promise<void> {
+    const { context, producer, signal } = this.#options;
+    const { batches } = context;
+    const feed = new LineFeed(context, producer, {
+      batch,
+      done: await batches.doneLines(batch.id),
+    });
+    let recorded = -1;
+    let movedAtMs = performance.now();
+    while (!signal.aborted) {
+      const now = await batches.find(batch.id);
+      if (now?.status !== 'in_progress') return;
+      if (isDone(now) || isExpired(now)) return this.#close(now);
+      if (recordedOf(now) !== recorded) {
+        recorded = recordedOf(now);
+        movedAtMs = performance.now();
+        this.#standstillMs = LEAST_STANDSTILL_MS;
+      }
+      const fed = feed.isOver ? 0 : await feed.feed(recorded);
+      if (fed > 0) {
+        movedAtMs = performance.now();
+        continue;
+      }
+      if (performance.now() - movedAtMs > this.#standstillMs) break;
+      await this.#wake.wait(TICK_MS, signal);
+      await delay(LOOK_GAP_MS); // lines that end together are one look
+    }
+    this.#standstillMs = Math.min(this.#standstillMs * 2, MOST_STANDSTILL_MS);
+  }
+
+  async #close(batch: BatchRecord): Promise<void> {
+    const { context, stopLines } = this.#options;
+    await context.batches.close(batch.id);
+    if (!isDone(batch)) await stopLines(batch.id);
+  }
+
+  async #end(batch: BatchRecord, ending: Ending): Promise<void> {
+    const { batches, fileBlobs } = this.#options.context;
+    if (batch.closed === undefined) await this.#close(batch);
+    const hasLines = batch.inProgressAt !== undefined;
+    // What was counted between the look and the close is in the files.
+    const closed = hasLines ? await batches.find(batch.id) : undefined;
+    const written = closed && (await writeBatchFiles(this.#options.context, closed, ending));
+    if (hasLines && !written) return;
+    await batches.end(batch.id, ending, written?.files ?? {});
+    const blobIds = written?.blobIds ?? [inputBlobId(batch.id)];
+    for (const blobId of blobIds) await fileBlobs.delete(blobId);
+    this.#log(batch, `batch ${ending}`);
+  }
+
+  #log({ id, tenantId, requestId }: BatchRecord, message: string): void {
+    this.#options.context.logger.info({ batchId: id, tenantId, requestId }, message);
+  }
+
+  #warn(error: unknown): void {
+    const { context, batchId } = this.#options;
+    context.logger.warn({ err: VoiceError.from(error), batchId }, 'a batch waits');
+  }
+}
+
+const recordedOf = ({ completed, failed }: BatchRecord): number => completed + failed;
+
+const isDone = (batch: BatchRecord): boolean => recordedOf(batch) >= batch.total;
+
+const isExpired = ({ expiresAt }: BatchRecord): boolean => Date.now() / 1000 >= expiresAt;

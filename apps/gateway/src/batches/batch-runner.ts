@@ -1,0 +1,129 @@
+import type { BatchRecord } from '@antiphon/shared/batches/batch-record';
+import { KEEP_MS, KeptBatches } from '@antiphon/shared/batches/kept-batches';
+import { LineProducer } from '@antiphon/shared/batches/line-producer';
+import { within } from '@antiphon/shared/runtime/within';
+import { publishControl } from '@antiphon/shared/streams/control-channel';
+import type { Redis } from 'ioredis';
+import type { GatewayContext } from '../gateway-context.ts';
+import { BatchRun } from './batch-run.ts';
+
+/** How often batches are looked for that nobody keeps: new ones, and those of dead gateways. */
+const LOOK_MS = 500;
+/** Each one reads its file and asks Redis by itself; what is more waits for another gateway, or for room. */
+const MOST_RUNS = 100;
+/** On the way out. */
+const STOP_WAIT_MS = 1000;
+
+interface Kept {
+  ended: Promise<void>;
+}
+
+export interface BatchRunnerOptions {
+  /** The streams', where control messages are heard. */
+  streamRedis: Redis;
+  /** Tells who asked to hear of ends. */
+  announceEnd?: (batch: BatchRecord) => Promise<void>;
+}
+
+/** The runner at work; whoever closes the context closes it before. */
+export function startBatchRunner(
+  context: GatewayContext,
+  options: BatchRunnerOptions,
+): BatchRunner {
+  const runner = new BatchRunner(context, options);
+  runner.start();
+  return runner;
+}
+
+/**
+ * The batches that this gateway keeps. It takes new ones and those whose gateway died; what it
+ * keeps when it stops, another one takes.
+ */
+export class BatchRunner {
+  readonly #context: GatewayContext;
+  readonly #options: BatchRunnerOptions;
+  readonly #leases: KeptBatches;
+  readonly #producer: LineProducer;
+  readonly #kept = new Map<string, Kept>();
+  readonly #stopping = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #renewedAtMs = -Infinity;
+  #ticking = false;
+  #failed = false;
+
+  constructor(context: GatewayContext, options: BatchRunnerOptions) {
+    this.#context = context;
+    this.#options = options;
+    this.#leases = new KeptBatches(context.queueRedis);
+    const onError = (error: Error) => context.logger.warn({ err: error }, 'redis');
+    this.#producer = new LineProducer(context.queueRedis, onError);
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.#tick(), LOOK_MS);
+    this.#timer.unref();
+    void this.#tick();
+  }
+
+  /** How many batches are kept here. */
+  get size(): number {
+    return this.#kept.size;
+  }
+
+  /** Leaves its batches to whoever looks next, at once. */
+  async close(): Promise<void> {
+    const batchIds = [...this.#kept.keys()];
+    await this.stop();
+    const given = this.#leases.handOver(batchIds);
+    given.catch((error: unknown) => this.#warn(error));
+    await within(STOP_WAIT_MS, Promise.all([given, this.#producer.close()]));
+  }
+
+  /** Ends its work, and tells nobody. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#stopping.abort();
+    await within(STOP_WAIT_MS, Promise.all([...this.#kept.values()].map(({ ended }) => ended)));
+  }
+
+  async #tick(): Promise<void> {
+    if (this.#ticking || this.#stopping.signal.aborted) return;
+    this.#ticking = true;
+    try {
+      if (performance.now() - this.#renewedAtMs >= KEEP_MS) {
+        await this.#leases.keep([...this.#kept.keys()]);
+        this.#renewedAtMs = performance.now();
+      }
+      const found = await this.#leases.adopt(MOST_RUNS - this.#kept.size);
+      for (const batchId of found) this.#keep(batchId);
+      this.#failed = false;
+    } catch (error) {
+      if (!this.#failed) this.#warn(error); // the next one tries again
+      this.#failed = true;
+    } finally {
+      this.#ticking = false;
+    }
+  }
+
+  #keep(batchId: string): void {
+    const { signal } = this.#stopping;
+    if (this.#kept.has(batchId) || signal.aborted) return;
+    const { streamRedis, announceEnd = async () => undefined } = this.#options;
+    const run = new BatchRun({
+      ...{ context: this.#context, producer: this.#producer, batchId, announceEnd, signal },
+      stopLines: (ended) => publishControl(streamRedis, { type: 'batch-end', batchId: ended }),
+    });
+    const ended = run
+      .run()
+      .then(async (isOver) => {
+        if (isOver) await this.#leases.forget(batchId);
+      })
+      .catch((error: unknown) => this.#warn(error, batchId)) // found again, and forgotten then
+      .finally(() => this.#kept.delete(batchId));
+    this.#kept.set(batchId, { ended });
+  }
+
+  #warn(error: unknown, batchId?: string): void {
+    this.#context.logger.warn({ err: error, batchId }, 'batches');
+  }
+}

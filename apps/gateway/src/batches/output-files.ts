@@ -1,0 +1,170 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { text } from 'node:stream/consumers';
+import {
+  errorFileId,
+  inputBlobId,
+  lineBodyBlobId,
+  outputFileId,
+} from '@antiphon/shared/batches/batch-key';
+import { type BatchRecord, type BatchUsage, isOver } from '@antiphon/shared/batches/batch-record';
+import type { BatchFiles } from '@antiphon/shared/batches/batch-store';
+import { type LineResult, lineResultSchema } from '@antiphon/shared/batches/line-result';
+import { MAX_JOB_BYTES } from '@antiphon/shared/queue/job-producer';
+import type { GatewayContext } from '../gateway-context.ts';
+import { type InlineResult, type OutputLine, UNDONE, outputLine } from '../openai/batch-output.ts';
+import { openInput } from './input-blob.ts';
+import { readLine } from './input-line.ts';
+import { FIRST_LINE, type InputLine, type LinePlace, readBlock } from './input-lines.ts';
+import { LineFile } from './line-file.ts';
+
+type OutputContext = Pick<GatewayContext, 'batches' | 'files' | 'fileBlobs'>;
+export type Ending = 'completed' | 'expired' | 'cancelled';
+
+/** Results that are read at once: each may have 16 KB. */
+const RESULTS_AT_ONCE = 64;
+/** Of lines that are written, before others have their turn. */
+const WRITE_SLICE_MS = 10;
+
+export interface WrittenBatch {
+  files: BatchFiles;
+  /** What nobody needs any more when the batch is over. */
+  blobIds: string[];
+}
+
+/** Another keeper has ended the batch meanwhile: what was read since then is nothing. */
+class EndedElsewhere extends Error {}
+
+/**
+ * Writes what a closed batch ends with, in the order of its input, whoever has written it before.
+ * Undefined when it was ended by another keeper meanwhile.
+ */
+export async function writeBatchFiles(
+  context: OutputContext,
+  batch: BatchRecord,
+  ending: Ending,
+): Promise<WrittenBatch | undefined> {
+  const { fileBlobs } = context;
+  const output = new LineFile(fileBlobs, outputFileId(batch.id));
+  const errors = new LineFile(fileBlobs, errorFileId(batch.id));
+  const blobIds = [inputBlobId(batch.id)];
+  let usage: BatchUsage | undefined;
+  try {
+    for await (const line of answerLines(context, batch, ending)) {
+      await (line.isError ? errors : output).write(line.text);
+      if (line.usage) usage = add(usage, line.usage);
+      blobIds.push(...line.blobIds);
+    }
+    const [outputId, errorId] = [
+      await addFile(context, batch, { file: output, name: 'output' }),
+      await addFile(context, batch, { file: errors, name: 'error' }),
+    ];
+    return { files: { outputFileId: outputId, errorFileId: errorId, usage }, blobIds };
+  } catch (error) {
+    output.abandon();
+    errors.abandon();
+    if (error instanceof EndedElsewhere) return undefined;
+    throw error;
+  }
+}
+
+const add = (one: BatchUsage | undefined, other: BatchUsage): BatchUsage => ({
+  inputTokens: (one?.inputTokens ?? 0) + other.inputTokens,
+  outputTokens: (one?.outputTokens ?? 0) + other.outputTokens,
+});
+
+async function addFile(
+  { files }: OutputContext,
+  { id, tenantId, outputLifeSeconds }: BatchRecord,
+  { file, name }: { file: LineFile; name: 'output' | 'error' },
+): Promise<string | undefined> {
+  const stored = await file.end();
+  if (!stored) return undefined;
+  const createdAtSeconds = Math.floor(Date.now() / 1000);
+  await files.add({
+    ...{ id: stored.fileId, tenantId, bytes: stored.sizeBytes, filename: `${id}_${name}.jsonl` },
+    ...{ purpose: 'batch_output', createdAtSeconds },
+    expiresAtSeconds: createdAtSeconds + outputLifeSeconds,
+  });
+  return stored.fileId;
+}
+
+async function* answerLines(
+  context: OutputContext,
+  batch: BatchRecord,
+  ending: Ending,
+): AsyncGenerator<OutputLine & { blobIds: string[] }> {
+  const open = (offset: number) => openInput(context.fileBlobs, inputBlobId(batch.id), offset);
+  let next: LinePlace | undefined = FIRST_LINE;
+  let sliceStartMs = performance.now();
+  while (next) {
+    const block = await readBlock(open, next);
+    next = block.next;
+    for await (const { input, result } of withResults(context, batch.id, block.lines)) {
+      const inline = await readResult(context, result);
+      const line = answerLine(batch, input, inline ?? undone(ending, input));
+      yield { ...line, blobIds: blobsOf(batch, input, result) };
+      if (performance.now() - sliceStartMs < WRITE_SLICE_MS) continue;
+      await nextTurn();
+      sliceStartMs = performance.now();
+    }
+  }
+}
+
+interface EndedLine {
+  input: InputLine;
+  result: LineResult | undefined;
+}
+
+async function* withResults(
+  { batches }: OutputContext,
+  batchId: string,
+  lines: InputLine[],
+): AsyncGenerator<EndedLine> {
+  for (let from = 0; from < lines.length; from += RESULTS_AT_ONCE) {
+    const inputs = lines.slice(from, from + RESULTS_AT_ONCE);
+    const numbers = inputs.map(({ line }) => line);
+    const results = await batches.results(batchId, numbers);
+    // A batch that is over has no results any more: what was read before it was is whole.
+    const now = await batches.find(batchId);
+    if (!now || isOver(now.status)) throw new EndedElsewhere();
+    for (const [position, input] of inputs.entries()) yield { input, result: results[position] };
+  }
+}
+
+/** What was stored for a line besides its sound, and is not needed when the files are written. */
+function blobsOf({ id, endpoint }: BatchRecord, input: InputLine, result: LineResult | undefined) {
+  const size = input.bytes?.length ?? 0;
+  // The body that is queued is about as long as its line.
+  const mayHaveBody = endpoint === '/v1/chat/completions' && size > MAX_JOB_BYTES / 2;
+  return [
+    ...(result?.type === 'stored' ? [result.blobId] : []),
+    ...(mayHaveBody ? [lineBodyBlobId(id, input.line)] : []),
+  ];
+}
+
+function answerLine(
+  { id: batchId, endpoint }: BatchRecord,
+  input: InputLine,
+  result: Parameters<typeof outputLine>[0]['result'],
+): OutputLine {
+  const { customId, body } = readLine(input);
+  return outputLine({
+    ...{ batchId, endpoint, line: input.line, customId, body: body.value, result },
+  });
+}
+
+function undone(ending: Ending, { line }: InputLine) {
+  if (ending === 'completed') throw new Error(`line ${line} of a complete batch has no result`);
+  return UNDONE[ending];
+}
+
+async function readResult(
+  { fileBlobs }: OutputContext,
+  result: LineResult | undefined,
+): Promise<InlineResult | undefined> {
+  if (result?.type !== 'stored') return result;
+  const stored = await fileBlobs.get(result.blobId);
+  const parsed = stored && lineResultSchema.safeParse(JSON.parse(await text(stored))).data;
+  if (parsed && parsed.type !== 'stored') return parsed;
+  return { type: 'error', error: { code: 'internal_error', message: 'The result was lost.' } };
+}

@@ -1,0 +1,54 @@
+import { Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import {
+  BATCH_LINE_JOB_OPTIONS,
+  type BatchLineJob,
+  batchLineJobId,
+} from '../jobs/batch-line-job.ts';
+import { throwStoreFault } from '../storage/store-fault.ts';
+
+/** Puts lines of batches into the queues of the engines, over one connection. */
+export class LineProducer {
+  readonly #redis: Redis;
+  readonly #queues = new Map<string, Queue>();
+  readonly #onError: (error: Error) => void;
+
+  constructor(redis: Redis, onError: (error: Error) => void) {
+    this.#redis = redis;
+    this.#onError = onError;
+  }
+
+  /**
+   * All of them or, when it throws `queue_unavailable` or `storage_full`, perhaps some. A line that
+   * is queued already stays as it is.
+   */
+  async enqueue(queueName: string, lines: BatchLineJob[]): Promise<void> {
+    if (lines.length === 0) return;
+    // BullMQ's own wait for a connection never settles while Redis is down.
+    if (this.#redis.status !== 'ready') throwStoreFault(this.#redis.status);
+    const queue = this.#queue(queueName);
+    const jobs = lines.map((data) => {
+      const jobId = batchLineJobId(data.batchId, data.line);
+      return { name: data.work.type, data, opts: { ...BATCH_LINE_JOB_OPTIONS, jobId } };
+    });
+    await queue
+      .addBulk(jobs)
+      // One transaction, which cannot load the scripts that a flushed Redis has forgotten.
+      .catch(() => Promise.all(jobs.map(({ name, data, opts }) => queue.add(name, data, opts))))
+      .catch(throwStoreFault);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#queues.values()].map((queue) => queue.close()));
+  }
+
+  #queue(name: string): Queue {
+    let queue = this.#queues.get(name);
+    if (!queue) {
+      queue = new Queue(name, { connection: this.#redis, skipVersionCheck: true });
+      queue.on('error', this.#onError);
+      this.#queues.set(name, queue);
+    }
+    return queue;
+  }
+}
