@@ -13,6 +13,7 @@ import { requestMetrics } from './middleware/request-metrics.ts';
 import { assistant } from './routes/assistant.ts';
 import { audioSpeech } from './routes/audio-speech.ts';
 import { audioTranscriptions } from './routes/audio-transcriptions.ts';
+import { batchById, batchCancel, batchCreate, batchList } from './routes/batches.ts';
 import { chatCompletions } from './routes/chat-completions.ts';
 import { addDocs } from './routes/docs.ts';
 import { fileContent } from './routes/file-content.ts';
@@ -105,6 +106,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.post('/v1/audio/transcriptions', audioTranscriptions(context, 'transcribe'));
   app.post('/v1/audio/translations', audioTranscriptions(context, 'translate'));
   addFileRoutes(app, context);
+  addBatchRoutes(app, context);
   app.get('/v1/audio/voices', voiceList(context));
   app.get('/v1/audio/models', audioModelList(context));
   app.get('/v1/models', modelList(context));
@@ -120,6 +122,13 @@ function addStreamRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext):
   app.post('/v1/streams/:id/cancel', streamCancel(context));
   app.post('/api/stop/:id', stopOne(context));
   app.post('/api/stop_all', stopAll(context));
+}
+
+function addBatchRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): void {
+  app.post('/v1/batches', batchCreate(context));
+  app.get('/v1/batches', batchList(context));
+  app.get('/v1/batches/:id', batchById(context));
+  app.post('/v1/batches/:id/cancel', batchCancel(context));
 }
 
 function addFileRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): void {

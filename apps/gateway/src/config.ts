@@ -45,6 +45,7 @@ const schema = z
     MAX_UPLOAD_BYTES: wholeNumber(26_214_400, 1),
     /** Of a file of `/v1/files`. */
     MAX_FILE_BYTES: wholeNumber(209_715_200, 1),
+    MAX_BATCH_LINES: wholeNumber(50_000, 1),
     MAX_INPUT_CHARACTERS: wholeNumber(4096, 1),
     MAX_AUDIO_SECONDS: wholeNumber(7200, 1),
     /** What of a spoken answer also stands in `content`: what is not said (code), all of it, or nothing. */

@@ -15,6 +15,7 @@ import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import type { Redis } from 'ioredis';
 import { createApp } from './app.ts';
+import { startBatchRunner } from './batches/batch-runner.ts';
 import { BatchSubscriber } from './batches/batch-subscriber.ts';
 import { type GatewayConfig, environment, readConfig } from './config.ts';
 import { GatewayLease } from './gateway-lease.ts';
@@ -107,6 +108,7 @@ async function start(): Promise<RunningProcess> {
     accepting: () => accepting,
   };
   const context = startKeepers(base, streamRedis);
+  const runner = startBatchRunner(context, { streamRedis });
   const server = await listen(createApp(context), {
     ...{ port: config.PORT, host: config.HOST, maxConnections: config.MAX_CONNECTIONS },
     onDrop: reportDrops(counted.metrics, logger),
@@ -117,6 +119,7 @@ async function start(): Promise<RunningProcess> {
     closeWithinMs: config.SHUTDOWN_DRAIN_MS + 5000,
     async close() {
       accepting = false;
+      await runner.close();
       await server.drain(watch, config.SHUTDOWN_DRAIN_MS);
       await player.close();
       await context.keepers.close();

@@ -1,6 +1,7 @@
 import { AUDIO_FORMATS, CONTENT_TYPES } from '@antiphon/shared/audio/audio-format';
 import { z } from '@hono/zod-openapi';
 import { assistantRequestSchema } from './assistant-request.ts';
+import { BATCH_OPERATIONS } from './batch-operations.ts';
 import { CHAT_OPERATION } from './chat-operation.ts';
 import { FILE_OPERATIONS } from './file-operations.ts';
 import {
@@ -109,6 +110,7 @@ export const OPERATIONS: GatewayOperation[] = [
     parameters: z.object({ id: z.string() }),
   },
   ...FILE_OPERATIONS,
+  ...BATCH_OPERATIONS,
   ...STREAM_OPERATIONS,
   ...OPERATOR_OPERATIONS,
   {

@@ -12,6 +12,7 @@ import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { createApp } from '../app.ts';
+import { type BatchRunner, startBatchRunner } from '../batches/batch-runner.ts';
 import { BatchSubscriber } from '../batches/batch-subscriber.ts';
 import { type GatewayConfig, parseConfig } from '../config.ts';
 import type { GatewayContext, StreamContext } from '../gateway-context.ts';
@@ -29,6 +30,7 @@ export interface TestGateway {
   /** `http://127.0.0.1:<port>` */
   url: string;
   context: GatewayContext;
+  runner: BatchRunner;
   server: ListeningServer;
   app: ReturnType<typeof createApp>;
   /** Makes the gateway take no more requests, as SIGTERM does first. */
@@ -55,7 +57,7 @@ export async function openTestGateway(
 ): Promise<TestGateway> {
   const dataDirectory = await mkdtemp(join(tmpdir(), 'antiphon-gateway-'));
   let accepting = true;
-  const { context, redis, close } = await openContext(
+  const { context, runner, redis, close } = await openContext(
     parseConfig({ REDIS_URL: redisUrl, DATA_DIR: dataDirectory, ...environment }),
     {
       accepting: () => accepting,
@@ -70,7 +72,7 @@ export async function openTestGateway(
   return {
     port: server.port,
     url: `http://127.0.0.1:${server.port}`,
-    ...{ context, server, app },
+    ...{ context, runner, server, app },
     stopAccepting() {
       accepting = false;
     },
@@ -144,7 +146,9 @@ async function openContext(config: GatewayConfig, given: Given) {
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
   };
   const context = startKeepers(base, streamRedis);
+  const runner = startBatchRunner(context, { streamRedis });
   const close = async () => {
+    await runner.close();
     await context.keepers.close();
     keys.close();
     const { admission, depths } = counted;
@@ -154,5 +158,5 @@ async function openContext(config: GatewayConfig, given: Given) {
     await jobs.close().catch(onError);
     for (const redis of Object.values(connections)) redis.disconnect();
   };
-  return { context, redis: streamRedis, close };
+  return { context, runner, redis: streamRedis, close };
 }

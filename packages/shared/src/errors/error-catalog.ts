@@ -188,6 +188,20 @@ export const ERROR_CATALOG = {
     apiCode: null,
     message: 'No such File object.',
   },
+  batch_not_found: {
+    status: 404,
+    type: INVALID,
+    retryable: false,
+    apiCode: null,
+    message: 'No such Batch object.',
+  },
+  batch_not_cancellable: {
+    status: 400,
+    type: INVALID,
+    retryable: false,
+    apiCode: null,
+    message: 'The batch cannot be cancelled any more.',
+  },
   stream_not_resumable: {
     status: 400,
     type: INVALID,
