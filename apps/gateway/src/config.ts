@@ -9,6 +9,7 @@ import {
 } from '@antiphon/shared/runtime/load-config';
 import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
 import { z } from 'zod';
+import { webhookConfig } from './webhooks/webhook-config.ts';
 
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/;
 const { queueMs, firstEventMs, idleMs, totalMs } = JOB_CATALOG.chat.deadlines;
@@ -46,6 +47,7 @@ const schema = z
     /** Of a file of `/v1/files`. */
     MAX_FILE_BYTES: wholeNumber(209_715_200, 1),
     MAX_BATCH_LINES: wholeNumber(50_000, 1),
+    ...webhookConfig,
     MAX_INPUT_CHARACTERS: wholeNumber(4096, 1),
     MAX_AUDIO_SECONDS: wholeNumber(7200, 1),
     /** What of a spoken answer also stands in `content`: what is not said (code), all of it, or nothing. */
@@ -86,6 +88,14 @@ const schema = z
         `needed because HOST is ${(input as { HOST: string }).HOST}: without keys only the loopback may be served (AUTH_DISABLED=true serves everybody)`,
       // Also beside other faults: all of them are told at once.
       when: ({ value }) => keyRule.safeParse(value).success,
+    },
+  )
+  .refine(
+    ({ BATCH_WEBHOOK_URL, BATCH_WEBHOOK_SECRET }) =>
+      BATCH_WEBHOOK_URL === undefined || BATCH_WEBHOOK_SECRET !== undefined,
+    {
+      path: ['BATCH_WEBHOOK_SECRET'],
+      error: 'needed by BATCH_WEBHOOK_URL: its receiver knows by it who calls',
     },
   );
 

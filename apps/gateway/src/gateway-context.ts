@@ -23,6 +23,7 @@ import type { RateLimits } from './tenants/rate-limits.ts';
 import type { StreamAdmission } from './tenants/stream-admission.ts';
 import type { StreamKeepers } from './replies/stream-keepers.ts';
 import type { StreamWatch } from './replies/stream-watch.ts';
+import type { BatchWebhooks } from './webhooks/batch-webhooks.ts';
 
 /** What routes and replies are built from; one per process. */
 export interface GatewayContext {
@@ -55,6 +56,7 @@ export interface GatewayContext {
   fileBlobs: BlobStore;
   batches: BatchStore;
   batchSubscriber: BatchSubscriber;
+  webhooks: BatchWebhooks;
   /** Where the voice assistant's answers are heard. */
   player: AudioPlayer;
   logger: Logger;

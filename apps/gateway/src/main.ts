@@ -16,7 +16,7 @@ import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import type { Redis } from 'ioredis';
 import { createApp } from './app.ts';
 import { startBatchRunner } from './batches/batch-runner.ts';
-import { BatchSubscriber } from './batches/batch-subscriber.ts';
+import { openBatchNews } from './batches/open-batch-news.ts';
 import { type GatewayConfig, environment, readConfig } from './config.ts';
 import { GatewayLease } from './gateway-lease.ts';
 import { listen } from './http-server.ts';
@@ -87,7 +87,7 @@ async function start(): Promise<RunningProcess> {
   collectProcessMetrics(counted.metrics.registry);
   countReconnects(counted.metrics.registry, connections);
   const subscriber = new StreamSubscriber(subscriberRedis, log);
-  const batchSubscriber = new BatchSubscriber(connections.batches);
+  const { news, closeNews } = openBatchNews(config, connections, logger);
   const jobs = new JobProducer(queueRedis, onError);
   const stores = await openStores(queueRedis, config);
   const lease = new GatewayLease(streamRedis, gatewayId, onError);
@@ -103,7 +103,7 @@ async function start(): Promise<RunningProcess> {
 
   const base = {
     ...{ gatewayId, config, keys, ...counted, log, subscriber, jobs, directory, watch },
-    ...{ ...stores, batchSubscriber, tenantStreams, player, logger },
+    ...{ ...stores, ...news, tenantStreams, player, logger },
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
     accepting: () => accepting,
   };
@@ -130,7 +130,7 @@ async function start(): Promise<RunningProcess> {
       counted.admission.close();
       counted.depths.close();
       subscriber.close();
-      batchSubscriber.close();
+      await closeNews();
       // A Redis that is away is not waited for.
       await within(REDIS_WAIT_MS, Promise.all([lease.release(), jobs.close()]));
       for (const redis of Object.values(connections)) redis.disconnect();

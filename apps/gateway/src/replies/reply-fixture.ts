@@ -12,7 +12,7 @@ import { createLogger } from '@antiphon/shared/runtime/logger';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
-import { BatchSubscriber } from '../batches/batch-subscriber.ts';
+import { openBatchNews } from '../batches/open-batch-news.ts';
 import { parseConfig } from '../config.ts';
 import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { WorkerDirectory } from '../models/worker-directory.ts';
@@ -64,7 +64,8 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
   );
   const subscriber = new StreamSubscriber(subscriberRedis, log);
   const batchesRedis = openRedis(redisUrl, { role: 'subscriber', onError });
-  const batchSubscriber = new BatchSubscriber(batchesRedis);
+  const connections = { queue: redis, batches: batchesRedis };
+  const { news, closeNews } = openBatchNews(config, connections, logger);
   const jobs = new JobProducer(redis, onError);
   const stores = await openStores(redis, {
     ...config,
@@ -79,7 +80,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
       ...counted,
       log,
       subscriber,
-      batchSubscriber,
+      ...news,
       jobs,
       directory,
       watch,
@@ -98,7 +99,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
     counted.admission.close();
     counted.depths.close();
     subscriber.close();
-    batchSubscriber.close();
+    await closeNews();
     await jobs.close();
     for (const connection of [redis, subscriberRedis, batchesRedis]) connection.disconnect();
   };

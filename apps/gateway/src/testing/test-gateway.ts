@@ -13,7 +13,7 @@ import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { TenantStreams } from '@antiphon/shared/streams/tenant-streams';
 import { createApp } from '../app.ts';
 import { type BatchRunner, startBatchRunner } from '../batches/batch-runner.ts';
-import { BatchSubscriber } from '../batches/batch-subscriber.ts';
+import { openBatchNews } from '../batches/open-batch-news.ts';
 import { type GatewayConfig, parseConfig } from '../config.ts';
 import type { GatewayContext, StreamContext } from '../gateway-context.ts';
 import { GatewayLease } from '../gateway-lease.ts';
@@ -118,7 +118,7 @@ async function openContext(config: GatewayConfig, given: Given) {
   });
   const { watch, ...counted } = openWatch(config, connections, { log, directory, logger });
   const subscriber = new StreamSubscriber(connections.subscriber, log);
-  const batchSubscriber = new BatchSubscriber(connections.batches);
+  const { news, closeNews } = openBatchNews(config, connections, logger);
   const jobs = new JobProducer(queueRedis, onError);
   const stores = await openStores(queueRedis, config);
   const lease = new GatewayLease(streamRedis, gatewayId, onError);
@@ -134,7 +134,7 @@ async function openContext(config: GatewayConfig, given: Given) {
       ...counted,
       log,
       subscriber,
-      batchSubscriber,
+      ...news,
       jobs,
       directory,
       watch,
@@ -152,9 +152,9 @@ async function openContext(config: GatewayConfig, given: Given) {
     await context.keepers.close();
     keys.close();
     const { admission, depths } = counted;
-    for (const open of [directory, watch, admission, depths, subscriber, batchSubscriber])
-      open.close();
+    for (const open of [directory, watch, admission, depths, subscriber]) open.close();
     await lease.release();
+    await closeNews();
     await jobs.close().catch(onError);
     for (const redis of Object.values(connections)) redis.disconnect();
   };
