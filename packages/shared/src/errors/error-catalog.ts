@@ -349,6 +349,12 @@ export const ERROR_CATALOG = {
     retryable: true,
     message: "The server's storage is full. Please try again later.",
   },
+  storage_unavailable: {
+    status: 503,
+    type: 'service_unavailable_error',
+    retryable: true,
+    message: "The server's storage is not reachable at the moment. Please try again shortly.",
+  },
   server_shutting_down: {
     status: 503,
     type: 'service_unavailable_error',

@@ -73,6 +73,18 @@ export const commonConfig = {
   STREAM_REDIS_URL: redisUrl.optional(),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
   DATA_DIR: z.string().default('.data'),
+  /** Where blobs and files lie instead of in DATA_DIR; see `readS3Settings`. */
+  S3_ENDPOINT: z
+    .string()
+    .regex(/^https?:\/\//, 'must begin with http:// or https://')
+    .refine((value) => URL.canParse(value), 'is not a URL')
+    .optional(),
+  S3_REGION: z.string().default('us-east-1'),
+  S3_BUCKET: z.string().optional(),
+  S3_ACCESS_KEY_ID: z.string().optional(),
+  S3_SECRET_ACCESS_KEY: z.string().optional(),
+  S3_PREFIX: z.string().default(''),
+  S3_FORCE_PATH_STYLE: flag(),
   /** For metrics and queues; unset: only this machine may see them. */
   ADMIN_KEY: z
     .string()

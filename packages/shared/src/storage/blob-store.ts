@@ -19,12 +19,15 @@ export interface LocalBlob {
   release(): Promise<void>;
 }
 
-/** Bytes that are too large for Redis: uploads, large request bodies, files of clients. */
+/**
+ * Bytes that are too large for Redis: uploads, large request bodies, files of clients. All methods
+ * reject with `storage_unavailable` where the store is another machine that does not answer.
+ */
 export interface BlobStore {
   /**
    * Writes to the end of `source`, and only then can it be read: nothing is left when it fails. An
    * id that is given (letters, digits, `_` and `-`, 100 at most) names the blob for good: whoever
-   * writes it again replaces it. Throws what `source` throws, and `storage_full`.
+   * writes it again replaces it. Throws what `source` throws, `storage_full`.
    */
   put(
     source: Readable | Transform,
@@ -36,14 +39,19 @@ export interface BlobStore {
   local(blobId: string): Promise<LocalBlob | undefined>;
   /** Unknown is fine. */
   delete(blobId: string): Promise<void>;
-  /** Deletes what is older than `ageMs`: what a dead process left. Returns how many. */
-  sweep(ageMs: number): Promise<number>;
+  /**
+   * Deletes what is older than `ageMs`: what a dead process left. Blobs for which `isKept` is true
+   * stay; what was never written to its end goes. Returns how many blobs it deleted.
+   */
+  sweep(ageMs: number, isKept?: IsKept): Promise<number>;
 }
+
+export type IsKept = (blobId: string) => boolean | Promise<boolean>;
 
 const isFull = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && /^(?:ENOSPC|EDQUOT)$/.test(String(error.code));
 
-const BLOB_ID = /^[\w-]{1,100}$/;
+export const BLOB_ID = /^[\w-]{1,100}$/;
 
 /** Blobs as files of one directory, which gateway and workers share. */
 export async function openDiskBlobStore(directory: string): Promise<BlobStore> {
@@ -89,14 +97,16 @@ export async function openDiskBlobStore(directory: string): Promise<BlobStore> {
       const file = fileOf(blobId);
       if (file) await rm(file, { force: true });
     },
-    async sweep(ageMs) {
+    async sweep(ageMs, isKept) {
       let count = 0;
       for (const name of await readdir(directory)) {
         const file = join(directory, name);
         const found = await stat(file).catch(() => undefined);
         if (!found || Date.now() - found.mtimeMs < ageMs) continue;
+        const isBlob = BLOB_ID.test(name);
+        if (isBlob && (await isKept?.(name))) continue;
         await rm(file, { force: true });
-        count += 1;
+        if (isBlob) count += 1;
       }
       return count;
     },
