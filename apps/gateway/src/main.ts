@@ -8,7 +8,6 @@ import { type Logger, createLogger } from '@antiphon/shared/runtime/logger';
 import { collectProcessMetrics, countReconnects } from '@antiphon/shared/runtime/metrics';
 import { type RunningProcess, runProcess } from '@antiphon/shared/runtime/run-process';
 import { within } from '@antiphon/shared/runtime/within';
-import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
@@ -25,9 +24,9 @@ import { openStores } from './open-stores.ts';
 import { openWatch } from './open-watch.ts';
 import { reportDrops } from './metrics/dropped-connections.ts';
 import { startKeepers } from './replies/stream-keepers.ts';
+import { startSweeper } from './store-sweeper.ts';
 import { KeyRing } from './tenants/key-ring.ts';
 
-const BLOB_AGE_MS = 3_600_000;
 /** On the way out. */
 const REDIS_WAIT_MS = 250;
 
@@ -44,14 +43,6 @@ function openDirectory(redis: Redis, config: GatewayConfig, onError: OnError): W
 
 const openKeys = (config: GatewayConfig, logger: Logger) =>
   new KeyRing({ inline: config.API_KEYS, file: config.API_KEYS_FILE, logger });
-
-/** A process that died left files behind. */
-function sweepBlobs(blobs: BlobStore, onError: OnError): NodeJS.Timeout {
-  const sweeper = setInterval(() => {
-    blobs.sweep(BLOB_AGE_MS).catch(onError);
-  }, BLOB_AGE_MS / 4);
-  return sweeper.unref();
-}
 
 async function openPlayer({ AUDIO_PLAYER: name }: GatewayConfig, logger: Logger) {
   const chosen = { name, variable: 'AUDIO_PLAYER' };
@@ -99,7 +90,7 @@ async function start(): Promise<RunningProcess> {
   await subscribeControl(subscriberRedis, ({ type }) => {
     if (type === 'worker-change') void directory.refresh();
   });
-  const sweeper = sweepBlobs(stores.blobs, onError);
+  const stopSweeper = startSweeper(stores, (error) => logger.warn({ err: error }, 'sweeper'));
 
   const base = {
     ...{ gatewayId, config, keys, ...counted, log, subscriber, jobs, directory, watch },
@@ -123,13 +114,9 @@ async function start(): Promise<RunningProcess> {
       await server.drain(watch, config.SHUTDOWN_DRAIN_MS);
       await player.close();
       await context.keepers.close();
-      clearInterval(sweeper);
-      keys.close();
-      directory.close();
-      watch.close();
-      counted.admission.close();
-      counted.depths.close();
-      subscriber.close();
+      stopSweeper();
+      const { admission, depths } = counted;
+      for (const open of [keys, directory, watch, admission, depths, subscriber]) open.close();
       await closeNews();
       // A Redis that is away is not waited for.
       await within(REDIS_WAIT_MS, Promise.all([lease.release(), jobs.close()]));

@@ -1,7 +1,6 @@
-import { join } from 'node:path';
 import { BatchStore } from '@antiphon/shared/batches/batch-store';
 import { FileIndex } from '@antiphon/shared/files/file-index';
-import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { openBlobStore } from '@antiphon/shared/storage/open-blob-store';
 import { SpokenAnswerStore } from '@antiphon/shared/storage/spoken-answer-store';
 import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import type { Redis } from 'ioredis';
@@ -13,14 +12,14 @@ type Stores = Pick<
   'blobs' | 'transcripts' | 'spokenAnswers' | 'files' | 'fileBlobs' | 'batches'
 >;
 
-/** What outlives streams: on disk, and in the queues' Redis. */
+/** What outlives streams: on disk or in a bucket, and in the queues' Redis. */
 export async function openStores(redis: Redis, config: GatewayConfig): Promise<Stores> {
   return {
-    blobs: await openDiskBlobStore(join(config.DATA_DIR, 'blobs')),
+    blobs: await openBlobStore(config, 'blobs'),
     transcripts: new TranscriptStore(redis),
     spokenAnswers: new SpokenAnswerStore(redis),
     files: new FileIndex(redis),
-    fileBlobs: await openDiskBlobStore(join(config.DATA_DIR, 'files')),
+    fileBlobs: await openBlobStore(config, 'files'),
     batches: new BatchStore(redis),
   };
 }

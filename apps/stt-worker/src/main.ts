@@ -1,8 +1,7 @@
-import { join } from 'node:path';
 import { createEngine, startStageWorker } from '@antiphon/shared/queue/stage-worker';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { runProcess } from '@antiphon/shared/runtime/run-process';
-import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
+import { openBlobStore } from '@antiphon/shared/storage/open-blob-store';
 import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { environment, readConfig } from './config.ts';
 import { sttEngines } from './engines/index.ts';
@@ -17,7 +16,7 @@ await runProcess('stt-worker', async () => {
     environment,
     { CONCURRENCY: config.CONCURRENCY, logger },
   );
-  const blobs = await openDiskBlobStore(join(config.DATA_DIR, 'blobs'));
+  const blobs = await openBlobStore(config, 'blobs');
   return startStageWorker({
     stage: 'stt',
     kind: 'transcription',

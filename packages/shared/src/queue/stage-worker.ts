@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { Registry } from 'prom-client';
 import type { z } from 'zod';
@@ -22,7 +21,8 @@ import { collectProcessMetrics, countReconnects } from '../runtime/metrics.ts';
 import type { RunningProcess } from '../runtime/run-process.ts';
 import { within } from '../runtime/within.ts';
 import type { Engine } from '../services/define-engine.ts';
-import { type BlobStore, openDiskBlobStore } from '../storage/blob-store.ts';
+import type { BlobStore } from '../storage/blob-store.ts';
+import { openBlobStore } from '../storage/open-blob-store.ts';
 import { keepSubscriberAlive } from '../streams/control-channel.ts';
 import { StreamLog } from '../streams/stream-log.ts';
 import { type Announced, Announcer } from './announcer.ts';
@@ -115,7 +115,7 @@ export async function startStageWorker<Kind extends JobKind>(
   const worker = createWorkers(options, connections, {
     ...{ log: new StreamLog(streamRedis), jobs, redis: queueRedis, logger, concurrency, registry },
     batches: new BatchStore(queueRedis),
-    fileBlobs: await openDiskBlobStore(join(config.DATA_DIR, 'files')),
+    fileBlobs: await openBlobStore(config, 'files'),
     workerId,
   });
   const announcer = new Announcer({
