@@ -27,8 +27,6 @@ export interface BatchRunOptions {
   batchId: string;
   /** Aborts what workers do for the batch. */
   stopLines: (batchId: string) => Promise<void>;
-  /** It is over, now or already; may be called again. */
-  announceEnd: (batch: BatchRecord) => Promise<void>;
   signal: AbortSignal;
 }
 
@@ -40,6 +38,7 @@ export class BatchRun {
   readonly #options: BatchRunOptions;
   readonly #wake = new Wake();
   #standstillMs = LEAST_STANDSTILL_MS;
+  #retryMs = LEAST_RETRY_MS;
 
   constructor(options: BatchRunOptions) {
     this.#options = options;
@@ -49,23 +48,28 @@ export class BatchRun {
   async run(): Promise<boolean> {
     const { context, batchId, signal } = this.#options;
     const unsubscribe = context.batchSubscriber.subscribe(batchId, this.#wake.call);
-    let retryMs = LEAST_RETRY_MS;
     try {
-      while (!signal.aborted) {
-        try {
-          if (await this.#step()) return true;
-          retryMs = LEAST_RETRY_MS;
-        } catch (error) {
-          if (signal.aborted) break;
-          // Told once, however long it takes.
-          if (retryMs === LEAST_RETRY_MS) this.#warn(error);
-          await this.#wake.wait(retryMs, signal);
-          retryMs = Math.min(retryMs * 2, MOST_RETRY_MS);
-        }
-      }
+      while (!signal.aborted) if (await this.#try()) return true;
       return false;
     } finally {
       unsubscribe();
+    }
+  }
+
+  /** One step; where it fails, a while is waited. */
+  async #try(): Promise<boolean> {
+    const { signal } = this.#options;
+    try {
+      const isOver = await this.#step();
+      this.#retryMs = LEAST_RETRY_MS;
+      return isOver;
+    } catch (error) {
+      if (signal.aborted) return false;
+      // Told once, however long it takes.
+      if (this.#retryMs === LEAST_RETRY_MS) this.#warn(error);
+      await this.#wake.wait(this.#retryMs, signal);
+      this.#retryMs = Math.min(this.#retryMs * 2, MOST_RETRY_MS);
+      return false;
     }
   }
 
@@ -88,7 +92,7 @@ export class BatchRun {
         await this.#end(batch, isDone(batch) ? 'completed' : 'expired');
         return false;
       default:
-        await this.#options.announceEnd(batch);
+        await context.webhooks.announceEnd(batch);
         return true;
     }
   }

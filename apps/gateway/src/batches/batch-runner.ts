@@ -1,4 +1,3 @@
-import type { BatchRecord } from '@antiphon/shared/batches/batch-record';
 import { KEEP_MS, KeptBatches } from '@antiphon/shared/batches/kept-batches';
 import { LineProducer } from '@antiphon/shared/batches/line-producer';
 import { within } from '@antiphon/shared/runtime/within';
@@ -14,23 +13,9 @@ const MOST_RUNS = 100;
 /** On the way out. */
 const STOP_WAIT_MS = 1000;
 
-interface Kept {
-  ended: Promise<void>;
-}
-
-export interface BatchRunnerOptions {
-  /** The streams', where control messages are heard. */
-  streamRedis: Redis;
-  /** Tells who asked to hear of ends. */
-  announceEnd?: (batch: BatchRecord) => Promise<void>;
-}
-
-/** The runner at work; whoever closes the context closes it before. */
-export function startBatchRunner(
-  context: GatewayContext,
-  options: BatchRunnerOptions,
-): BatchRunner {
-  const runner = new BatchRunner(context, options);
+/** The runner at work. Whoever closes the context closes it before. `streamRedis`: where control messages are heard. */
+export function startBatchRunner(context: GatewayContext, streamRedis: Redis): BatchRunner {
+  const runner = new BatchRunner(context, streamRedis);
   runner.start();
   return runner;
 }
@@ -41,19 +26,19 @@ export function startBatchRunner(
  */
 export class BatchRunner {
   readonly #context: GatewayContext;
-  readonly #options: BatchRunnerOptions;
+  readonly #streamRedis: Redis;
   readonly #leases: KeptBatches;
   readonly #producer: LineProducer;
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept = new Map<string, Promise<unknown>>();
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #renewedAtMs = -Infinity;
   #ticking = false;
   #failed = false;
 
-  constructor(context: GatewayContext, options: BatchRunnerOptions) {
+  constructor(context: GatewayContext, streamRedis: Redis) {
     this.#context = context;
-    this.#options = options;
+    this.#streamRedis = streamRedis;
     this.#leases = new KeptBatches(context.queueRedis);
     const onError = (error: Error) => context.logger.warn({ err: error }, 'redis');
     this.#producer = new LineProducer(context.queueRedis, onError);
@@ -83,7 +68,7 @@ export class BatchRunner {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#stopping.abort();
-    await within(STOP_WAIT_MS, Promise.all([...this.#kept.values()].map(({ ended }) => ended)));
+    await within(STOP_WAIT_MS, Promise.all(this.#kept.values()));
   }
 
   async #tick(): Promise<void> {
@@ -108,19 +93,18 @@ export class BatchRunner {
   #keep(batchId: string): void {
     const { signal } = this.#stopping;
     if (this.#kept.has(batchId) || signal.aborted) return;
-    const { streamRedis, announceEnd = async () => undefined } = this.#options;
     const run = new BatchRun({
-      ...{ context: this.#context, producer: this.#producer, batchId, announceEnd, signal },
-      stopLines: (ended) => publishControl(streamRedis, { type: 'batch-end', batchId: ended }),
+      ...{ context: this.#context, producer: this.#producer, batchId, signal },
+      stopLines: (ended) =>
+        publishControl(this.#streamRedis, { type: 'batch-end', batchId: ended }),
     });
-    const ended = run
-      .run()
-      .then(async (isOver) => {
-        if (isOver) await this.#leases.forget(batchId);
-      })
+    const end = async () => {
+      if (await run.run()) await this.#leases.forget(batchId);
+    };
+    const ended = end()
       .catch((error: unknown) => this.#warn(error, batchId)) // found again, and forgotten then
       .finally(() => this.#kept.delete(batchId));
-    this.#kept.set(batchId, { ended });
+    this.#kept.set(batchId, ended);
   }
 
   #warn(error: unknown, batchId?: string): void {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { CONTENT_TYPES } from '@antiphon/shared/audio/audio-format';
 import type { BatchEndpoint, BatchUsage } from '@antiphon/shared/batches/batch-record';
 import type { LineResult } from '@antiphon/shared/batches/line-result';
-import { VoiceError, type SerializedVoiceError } from '@antiphon/shared/errors/voice-error';
+import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { formFields } from './json-upload.ts';
 import { formatTranscript } from './transcript-format.ts';
 import { parseTranscriptionForm } from './transcription-form.ts';
@@ -68,7 +68,7 @@ function responseOf(answer: LineAnswer, result: InlineResult): LineResponse {
     case 'completion':
       return describeCompletion(result.body);
     case 'error': {
-      const error = VoiceError.deserialize(result.error as SerializedVoiceError);
+      const error = VoiceError.deserialize(result.error);
       return { statusCode: error.definition.status, body: error.toBody() };
     }
   }

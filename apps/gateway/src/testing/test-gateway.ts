@@ -57,13 +57,14 @@ export async function openTestGateway(
 ): Promise<TestGateway> {
   const dataDirectory = await mkdtemp(join(tmpdir(), 'antiphon-gateway-'));
   let accepting = true;
-  const { context, runner, redis, close } = await openContext(
+  const { context, redis, close } = await openContext(
     parseConfig({ REDIS_URL: redisUrl, DATA_DIR: dataDirectory, ...environment }),
     {
       accepting: () => accepting,
       player: player ?? (await none.createFrom({}, { concurrency: 1, warn: onError })),
     },
   );
+  const runner = startBatchRunner(context, redis);
   const app = createApp(context);
   const server = await listen(app, {
     ...{ port: 0, host: '127.0.0.1', maxConnections: context.config.MAX_CONNECTIONS },
@@ -82,6 +83,7 @@ export async function openTestGateway(
       return keys.filter((key) => key.startsWith('antiphon:{') || /^bull:.*:id$/.test(key));
     },
     async close() {
+      await runner.close();
       await server.drain(context.watch, 0);
       await context.player.close();
       await close();
@@ -146,9 +148,7 @@ async function openContext(config: GatewayConfig, given: Given) {
     redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
   };
   const context = startKeepers(base, streamRedis);
-  const runner = startBatchRunner(context, { streamRedis });
   const close = async () => {
-    await runner.close();
     await context.keepers.close();
     keys.close();
     const { admission, depths } = counted;
@@ -158,5 +158,5 @@ async function openContext(config: GatewayConfig, given: Given) {
     await jobs.close().catch(onError);
     for (const redis of Object.values(connections)) redis.disconnect();
   };
-  return { context, runner, redis: streamRedis, close };
+  return { context, redis: streamRedis, close };
 }
