@@ -99,7 +99,7 @@ async function start(): Promise<RunningProcess> {
     accepting: () => accepting,
   };
   const context = startKeepers(base, streamRedis);
-  const runner = startBatchRunner(context, { streamRedis });
+  const runner = startBatchRunner(context, streamRedis);
   const server = await listen(createApp(context), {
     ...{ port: config.PORT, host: config.HOST, maxConnections: config.MAX_CONNECTIONS },
     onDrop: reportDrops(counted.metrics, logger),
