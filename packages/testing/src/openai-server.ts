@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { Batches, type BatchOptions } from './openai-server/batches.ts';
 import { answerChat } from './openai-server/chat.ts';
 import { type RecordedRequest, recordRequest } from './openai-server/recorded-request.ts';
 import { Reply, ReplyOver } from './openai-server/reply.ts';
@@ -12,6 +13,8 @@ export interface OpenAIServerOptions extends Script {
   models?: string[];
   /** Names of voices; `none`: the server has no such route. */
   voices?: string[] | 'none';
+  /** Left out: there are neither files nor batches. */
+  batches?: BatchOptions;
   /** When given, requests without it get OpenAI's 401. */
   apiKey?: string;
 }
@@ -29,6 +32,8 @@ export interface OpenAIServer {
   script(script: Script): void;
   /** Forgets all scripts but the options. */
   resetScripts(): void;
+  /** Files and batches that it has. */
+  readonly batches: Batches;
   openSockets(): number;
   activeRequests(): number;
   /** Destroys every connection. */
@@ -44,6 +49,7 @@ export async function startOpenAIServer(options: OpenAIServerOptions = {}): Prom
   const requests: RecordedRequest[] = [];
   const sockets = new Set<Socket>();
   const scripts: LiveScript[] = [];
+  const batches = new Batches(options.batches);
   const server = createServer((message, response) => {
     void answer(message, response);
   });
@@ -59,7 +65,7 @@ export async function startOpenAIServer(options: OpenAIServerOptions = {}): Prom
       const request = await recordRequest(message);
       requests.push(request);
       const script = scriptFor(request, options, scripts);
-      await route(new Reply(response, request, script), options);
+      await route(new Reply(response, request, script), options, batches);
     } catch (thrown) {
       // A body that was cut off by the client, or an answer that ended as scripted.
       if (!(thrown instanceof ReplyOver) && !message.errored) throw thrown;
@@ -73,6 +79,7 @@ export async function startOpenAIServer(options: OpenAIServerOptions = {}): Prom
     baseUrl: `http://127.0.0.1:${port}/v1`,
     port,
     requests,
+    batches,
     requestsTo: (path) => requests.filter((request) => request.path === path),
     script: (script) => {
       scripts.unshift({ script, left: script.times ?? Infinity });
@@ -83,6 +90,7 @@ export async function startOpenAIServer(options: OpenAIServerOptions = {}): Prom
     openSockets: () => sockets.size,
     activeRequests: () => requests.filter(({ closedAtMs }) => closedAtMs === undefined).length,
     close: async () => {
+      batches.close();
       if (!server.listening) return;
       const closed = once(server, 'close');
       server.close();
@@ -107,7 +115,7 @@ function scriptFor(
   return { ...DEFAULT_SCRIPT, ...options, ...live?.script };
 }
 
-async function route(reply: Reply, options: OpenAIServerOptions): Promise<void> {
+async function route(reply: Reply, options: OpenAIServerOptions, batches: Batches): Promise<void> {
   const { method, path, headers } = reply.request;
   if (options.apiKey !== undefined && headers.authorization !== `Bearer ${options.apiKey}`) {
     await reply.json(401, unauthorized(headers.authorization));
@@ -128,7 +136,7 @@ async function route(reply: Reply, options: OpenAIServerOptions): Promise<void> 
     case 'POST /audio/translations':
       return answerTranscription(reply);
     default:
-      break;
+      if (await batches.answer(reply)) return;
   }
   await reply.json(404, {
     error: {

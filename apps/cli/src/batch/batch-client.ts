@@ -116,6 +116,7 @@ export class BatchClient {
         if (bytes === undefined || offset === bytes) return;
         throw new BrokenAnswer(`a file of ${bytes} bytes came as ${offset}`);
       } catch (thrown) {
+        if (offset === bytes) return;
         const isRefused =
           thrown instanceof CliError || (thrown instanceof APIError && thrown.status !== undefined);
         if (isRefused || signal.aborted || tried === TRIES || offset > (bytes ?? Infinity)) {

@@ -6,6 +6,7 @@ import { isUnknown, refusedBatch } from './batch-failure.ts';
 import { type Book, missingParts, type NumberedPart, partsOf, save } from './book.ts';
 import { followBatch } from './follow-batch.ts';
 import { outputLines, soundOf } from './output-line.ts';
+import { counted } from './progress.ts';
 
 /** What one batch takes (contract, section 8), with room for what the server counts otherwise. */
 const MOST_LINES = 50_000;
@@ -74,7 +75,7 @@ async function uploadRound(book: Book): Promise<boolean> {
   const parts = nextParts(book);
   if (parts.length === 0) return false;
   if (parts.some(({ index }) => index in progress.failures)) {
-    context.terminal.notice(`${parts.length} lines failed: they are tried once more`);
+    context.terminal.notice(`${counted(parts.length, 'line')} failed: once more`);
   }
   const path = join(directory, INPUT_NAME);
   try {

@@ -8,7 +8,7 @@ import type { Batch } from './batch-client.ts';
 import { IdNames } from './file-name.ts';
 import type { BatchWork } from './follow-batch.ts';
 import { textLines } from './jsonl.ts';
-import { parseLine, soundOf } from './output-line.ts';
+import { parseLine, soundOf, textOf } from './output-line.ts';
 
 const DOWNLOADS_AT_ONCE = 4;
 
@@ -23,9 +23,9 @@ export async function makeFolder(directory: string, path: string): Promise<strin
 }
 
 /**
- * Writes what a batch that is over has made: `output.jsonl`, `errors.jsonl`, and the sound of each
- * line under its `custom_id`. Sound that is there from an earlier call is not fetched again.
- * Returns the number of files with sound.
+ * Writes what a batch that is over has made: `output.jsonl`, `errors.jsonl`, and each line's sound
+ * or text under its `custom_id`. Sound that is there from an earlier call is not fetched again.
+ * Returns the number of files besides the first two.
  */
 export async function fetchResults(work: BatchWork, batch: Batch, folder: string): Promise<number> {
   if (batch.error_file_id) await save(work, batch.error_file_id, join(folder, 'errors.jsonl'));
@@ -39,17 +39,43 @@ export async function fetchResults(work: BatchWork, batch: Batch, folder: string
     // Several of these take turns at one reading.
     for await (const line of lines) {
       const parsed = parseLine(line);
-      const sound = parsed && 'body' in parsed ? soundOf(parsed.body) : undefined;
-      if (!parsed || !sound) continue;
-      const extension = AUDIO_FORMATS.find((format) => format === sound.format) ?? 'audio';
-      const path = join(folder, names.nameOf(parsed.customId, extension));
-      const present = await stat(path).catch(() => undefined);
-      if (present?.size !== sound.bytes) await save(work, sound.fileId, path, sound.bytes);
+      if (!parsed || !('body' in parsed)) continue;
+      const sound = soundOf(parsed.body);
+      const text = sound ? undefined : textOf(parsed.body);
+      if (sound) {
+        const extension = AUDIO_FORMATS.find((format) => format === sound.format) ?? 'audio';
+        const path = join(folder, names.nameOf(parsed.customId, extension));
+        await saveSound(work, sound, path);
+      } else if (text !== undefined) {
+        const [, base = parsed.customId, extension = 'txt'] =
+          /^(.+)\.(srt|vtt|txt)$/.exec(parsed.customId) ?? [];
+        await saveText(join(folder, names.nameOf(base, extension)), text);
+      } else continue;
       count += 1;
     }
   };
   await Promise.all(Array.from({ length: DOWNLOADS_AT_ONCE }, fetchSome));
   return count;
+}
+
+async function saveSound(
+  work: BatchWork,
+  { fileId, bytes }: { fileId: string; bytes: number },
+  path: string,
+): Promise<void> {
+  const present = await stat(path).catch(() => undefined);
+  if (present?.size !== bytes) await save(work, fileId, path, bytes);
+}
+
+/** A text that ends with a line feed. */
+export async function saveText(path: string, text: string): Promise<void> {
+  const file = await createOutputFile(path);
+  try {
+    await file.write(Buffer.from(text.endsWith('\n') ? text : `${text}\n`));
+    await file.finish();
+  } finally {
+    await file.discard();
+  }
 }
 
 async function save(

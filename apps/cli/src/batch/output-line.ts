@@ -70,3 +70,8 @@ export function soundOf(
     }
   );
 }
+
+const textBody = z.object({ text: z.string(), content_type: z.string().startsWith('text/') });
+
+/** Subtitles and other transcripts that are no JSON; undefined for a body of another kind. */
+export const textOf = (body: unknown): string | undefined => textBody.safeParse(body).data?.text;

@@ -92,3 +92,7 @@ export function timestamp(seconds: number): string {
   const start = hours === 0 ? String(minutes) : `${hours}:${two(minutes)}`;
   return `${start}:${two(whole % 60)}`;
 }
+
+/** `1 line`, `2 lines`. */
+export const counted = (count: number, noun: string): string =>
+  `${count} ${noun}${count === 1 ? '' : 's'}`;

@@ -7,6 +7,7 @@ import type { CliContext } from '../context.ts';
 import { checkWhole, type BatchWork, followBatch, withBatches } from './follow-batch.ts';
 import { fetchResults, makeFolder } from './fetch-results.ts';
 import { textLines } from './jsonl.ts';
+import { counted } from './progress.ts';
 
 export interface RunOptions {
   /** Left out: the `url` of the first line. */
@@ -56,11 +57,11 @@ async function endWith(
 ): Promise<number> {
   work.onStop(() => goesOn(batchId, out));
   const batch = await followBatch(work, batchId);
-  const sounds = await fetchResults(work, batch, folder);
+  const count = await fetchResults(work, batch, folder);
   checkWhole(batch, `see ${out}`);
   const total = batch.request_counts?.total ?? 0;
-  const files = sounds === 0 ? '' : `, ${sounds} files with sound`;
-  work.context.terminal.notice(`${total} lines${files}, in ${folder}`);
+  const files = count === 0 ? '' : `, ${counted(count, 'file')}`;
+  work.context.terminal.notice(`${counted(total, 'line')}${files}, in ${folder}`);
   return 0;
 }
 

@@ -20,7 +20,7 @@ import {
 } from './book-state.ts';
 import { writeChapters } from './chapter-writer.ts';
 import { makeFolder } from './fetch-results.ts';
-import { timestamp } from './progress.ts';
+import { counted, timestamp } from './progress.ts';
 
 export interface SpeakOptions extends SpokenAs {
   format: AudioFormat;
@@ -89,7 +89,9 @@ async function speakAll(book: Book): Promise<number> {
     0,
   );
   const length = timestamp(samples / SAMPLE_RATE_HZ);
-  book.context.terminal.notice(`${book.chapters.length} chapters, ${length}, in ${book.directory}`);
+  book.context.terminal.notice(
+    `${counted(book.chapters.length, 'chapter')}, ${length}, in ${book.directory}`,
+  );
   return 0;
 }
 
@@ -111,7 +113,8 @@ function unspoken(book: Book, missing: ReturnType<typeof missingParts>): CliErro
     context.terminal.notice(`${chapter.title}, "${beginning(text)}": ${why}`);
   }
   const chapters = new Set(missing.map(({ chapter }) => chapter)).size;
-  const what = `${failed.length} paragraphs could not be spoken, so ${chapters} chapters have no file`;
+  const have = chapters === 1 ? 'has' : 'have';
+  const what = `${counted(failed.length, 'paragraph')} could not be spoken, and ${counted(chapters, 'chapter')} ${have} no file`;
   return new CliError(what, 'the same command tries them again');
 }
 

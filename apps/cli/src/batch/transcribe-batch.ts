@@ -4,11 +4,11 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { CliError, USAGE_EXIT } from '../cli-error.ts';
 import type { CliContext } from '../context.ts';
-import { createOutputFile } from '../sound/output-file.ts';
 import type { TranscriptFormat } from '../transcription/transcription-client.ts';
-import { makeFolder } from './fetch-results.ts';
+import { makeFolder, saveText } from './fetch-results.ts';
 import { type BatchWork, checkWhole, followBatch, withBatches } from './follow-batch.ts';
 import { outputLines } from './output-line.ts';
+import { counted } from './progress.ts';
 import { goesOn } from './run-command.ts';
 
 export interface TranscribeBatchOptions {
@@ -25,6 +25,8 @@ interface Recording {
   path: string;
   source: string;
   target: string;
+  /** The transcript's name, where no other has it: then `batch fetch` writes the same file. */
+  customId: string;
   fileId?: string;
 }
 
@@ -45,16 +47,12 @@ export async function transcribeBatch(
   return withBatches(context, async (work) => {
     const { client, context, signal } = work;
     await uploadAll(work, recordings);
-    const requests = recordings
-      .map((recording, at) => requestLine(recording, at, options))
-      .join('');
-    const inputFileId = await client.upload(
-      new File([requests], 'requests.jsonl'),
-      ...(['batch', signal] as const),
-    );
+    const requests = recordings.map((recording) => requestLine(recording, options)).join('');
+    const input = new File([requests], 'requests.jsonl');
+    const inputFileId = await client.upload(input, 'batch', signal);
     const made = { inputFileId, endpoint: ENDPOINT, key: randomUUID() };
     const { id } = await client.create(made, signal);
-    context.terminal.notice(`${id} transcribes ${recordings.length} recordings`);
+    context.terminal.notice(`${id} transcribes ${counted(recordings.length, 'recording')}`);
     work.onStop(() => goesOn(id, options.out ?? id));
     const batch = await followBatch(work, id);
     const failures = await writeTranscripts(work, recordings, outputLines(client, batch, signal));
@@ -93,7 +91,9 @@ async function findRecordings(
       throw new CliError(what, 'transcribe them apart', { exitCode: USAGE_EXIT });
     }
     targets.set(target, path);
-    recordings.push({ path, source, target });
+    const isTaken = recordings.some(({ customId }) => customId === name);
+    const customId = isTaken ? `${recordings.length}-${name}` : name;
+    recordings.push({ path, source, target, customId });
   }
   return recordings;
 }
@@ -116,8 +116,7 @@ async function uploadAll({ client, signal }: BatchWork, recordings: Recording[])
 }
 
 function requestLine(
-  { fileId, source }: Recording,
-  at: number,
+  { fileId, customId }: Recording,
   { format, language, model }: TranscribeBatchOptions,
 ): string {
   const body = {
@@ -125,7 +124,6 @@ function requestLine(
     ...(model === undefined ? {} : { model }),
     ...(language === undefined ? {} : { language }),
   };
-  const customId = `${at}-${basename(source)}`;
   return `${JSON.stringify({ custom_id: customId, method: 'POST', url: ENDPOINT, body })}\n`;
 }
 
@@ -135,9 +133,10 @@ async function writeTranscripts(
   recordings: readonly Recording[],
   lines: ReturnType<typeof outputLines>,
 ): Promise<string[]> {
+  const byId = new Map(recordings.map((recording) => [recording.customId, recording]));
   const failures: string[] = [];
   for await (const line of lines) {
-    const recording = recordings[Number(/^(\d+)-/.exec(line.customId)?.[1] ?? Number.NaN)];
+    const recording = byId.get(line.customId);
     if (!recording) continue;
     if ('body' in line) {
       await writeTranscript(recording.target, line.body);
@@ -147,15 +146,9 @@ async function writeTranscripts(
   return failures;
 }
 
+/** Not every server tells the type of a text. */
 async function writeTranscript(target: string, body: unknown): Promise<void> {
-  const { text } = (body ?? {}) as { text?: unknown };
-  const isJson = extname(target) === '.json';
-  const content = !isJson && typeof text === 'string' ? text : JSON.stringify(body, undefined, 2);
-  const file = await createOutputFile(target);
-  try {
-    await file.write(Buffer.from(content.endsWith('\n') ? content : `${content}\n`));
-    await file.finish();
-  } finally {
-    await file.discard();
-  }
+  const { text } = Object(body) as { text?: unknown };
+  const isText = extname(target) !== '.json' && typeof text === 'string';
+  await saveText(target, isText ? text : JSON.stringify(body, undefined, 2));
 }
