@@ -257,12 +257,16 @@ export class FaultStack {
   }
 }
 
-/** BullMQ's own, of which there is one for each queue, its failed jobs (100 at most), the workers' list. */
+/**
+ * BullMQ's own, of which there is one for each queue, its failed jobs (100 at most), the workers'
+ * list, and what is known of batches and files, which stay as long as their owner wants.
+ */
 function isBounded(key: string): boolean {
   return (
     /^bull:[^:]+:(meta|id|events|failed|marker|stalled|stalled-check|pc|prioritized)$/.test(key) ||
     /^bull:[^:]+:s[0-9a-f]{32}(-t?\d+)?$/.test(key) ||
-    key === 'antiphon:workers'
+    key === 'antiphon:workers' ||
+    /^antiphon:(files?:|batch:\{batch_[0-9a-f]+\}$|batches:|tenant:[^:]+:(files|batches))/.test(key)
   );
 }
 
