@@ -1,7 +1,14 @@
-import { createEngine, startStageWorker } from '@antiphon/shared/queue/stage-worker';
+import { availableParallelism } from 'node:os';
+import {
+  createEngine,
+  type StageContext,
+  startStageWorker,
+} from '@antiphon/shared/queue/stage-worker';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { runProcess } from '@antiphon/shared/runtime/run-process';
 import { SpeechCache } from '@antiphon/shared/storage/speech-cache';
+import { EncoderPool } from './batch/encoder-pool.ts';
+import { createSpeechLineHandler } from './batch/speech-line-handler.ts';
 import { environment, readConfig } from './config.ts';
 import { ttsEngines } from './engines/index.ts';
 import { PhraseCache } from './phrase-cache.ts';
@@ -20,6 +27,22 @@ await runProcess('tts-worker', async () => {
     config.TTS_FALLBACK_SERVICE === undefined || config.TTS_FALLBACK_SERVICE === config.TTS_SERVICE
       ? undefined
       : (await make(config.TTS_FALLBACK_SERVICE, 'TTS_FALLBACK_SERVICE')).service;
+  const encoders = new EncoderPool(Math.min(concurrency, availableParallelism()));
+  const {
+    SPEECH_CACHE: scope,
+    SPEECH_CACHE_MAX_BYTES: maxBytes,
+    SPEECH_CACHE_TTL_MS: ttlMs,
+  } = config;
+  let cache: PhraseCache | undefined;
+  const openCache = ({ redis, registry }: StageContext) => {
+    if (scope === 'off') return undefined;
+    const onFailure = (error: unknown) => logger.warn({ err: error }, 'speech cache');
+    cache ??= new PhraseCache(
+      new SpeechCache(redis, { maxBytes, ttlMs, registry, onFailure }),
+      scope,
+    );
+    return cache;
+  };
   return startStageWorker({
     stage: 'tts',
     kind: 'speech',
@@ -32,19 +55,19 @@ await runProcess('tts-worker', async () => {
       parallelPhrases: service.parallelPhrases,
       maxPhraseCharacters: service.maxPhraseCharacters,
     }),
-    createHandler: ({ log, jobs, redis, registry }) => {
-      const { SPEECH_CACHE: scope, SPEECH_CACHE_MAX_BYTES: maxBytes } = config;
-      const onFailure = (error: unknown) => logger.warn({ err: error }, 'speech cache');
-      const limits = { maxBytes, ttlMs: config.SPEECH_CACHE_TTL_MS };
-      const cache =
-        scope === 'off'
-          ? undefined
-          : new PhraseCache(new SpeechCache(redis, { ...limits, registry, onFailure }), scope);
-      return createSpeechHandler({ service, fallback, cache, log, jobs, logger });
-    },
+    createHandler: (context) =>
+      createSpeechHandler({ ...context, service, fallback, cache: openCache(context) }),
+    createLineHandler: (context) =>
+      createSpeechLineHandler({
+        ...context,
+        service,
+        fallback,
+        cache: openCache(context),
+        encoders,
+      }),
     createGiveUp: createSpeechGiveUp,
     closeEngine: async () => {
-      await Promise.all([service.close(), fallback?.close()]);
+      await Promise.all([service.close(), fallback?.close(), encoders.close()]);
     },
   });
 });

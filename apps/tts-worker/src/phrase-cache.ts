@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { concatenate } from '@antiphon/shared/audio/pcm';
-import type { SpeechJob } from '@antiphon/shared/jobs/job-catalog';
 import type { TTSService } from '@antiphon/shared/services/tts-service';
 import type { SpeechCache } from '@antiphon/shared/storage/speech-cache';
+import type { PhraseRequest } from './phrase-audio.ts';
 
 /** Raised when the way from an engine's samples to the log's (resampling, trimming) changes. */
 const SOUND_VERSION = 1;
@@ -31,10 +31,13 @@ export class PhraseCache {
   }
 
   /** Undefined for an engine that does not say what decides its sound. */
-  async look(engine: TTSService, job: SpeechJob): Promise<CachedPhrase | undefined> {
+  async look(
+    engine: TTSService,
+    phrase: PhraseRequest & { tenantId: string },
+  ): Promise<CachedPhrase | undefined> {
     const { fingerprint } = engine;
     if (fingerprint === undefined) return undefined;
-    const id = phraseId(this.#scope === 'tenant' ? job.tenantId : '', fingerprint, job);
+    const id = phraseId(this.#scope === 'tenant' ? phrase.tenantId : '', fingerprint, phrase);
     const found = await this.#store.find(id);
     return { found, ...recording(this.#store, id) };
   }
@@ -61,8 +64,8 @@ function recording(store: SpeechCache, id: string): Pick<CachedPhrase, 'collect'
 }
 
 /** A hash, so that no text stands in a key. */
-function phraseId(tenantId: string, fingerprint: string, job: SpeechJob): string {
-  const { model, voice, speed, instructions, language, pause, text } = job;
+function phraseId(tenantId: string, fingerprint: string, phrase: PhraseRequest): string {
+  const { model, voice, speed, instructions, language, pause, text } = phrase;
   const all = [SOUND_VERSION, tenantId, fingerprint, model, voice, speed];
   const rest = [instructions ?? null, language ?? null, pause ?? null, text];
   return createHash('sha256')

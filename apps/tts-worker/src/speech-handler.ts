@@ -8,7 +8,7 @@ import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { TTSService } from '@antiphon/shared/services/tts-service';
 import type { StreamEvent } from '@antiphon/shared/streams/stream-event';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
-import { phraseAudio, PhraseFailed } from './phrase-audio.ts';
+import { engineFor, phraseAudio, PhraseFailed } from './phrase-audio.ts';
 import type { CachedPhrase, PhraseCache } from './phrase-cache.ts';
 
 export interface SpeechHandlerOptions {
@@ -100,11 +100,10 @@ async function speak(
 }
 
 function chooseEngine(
-  { service, fallback }: SpeechHandlerOptions,
+  options: SpeechHandlerOptions,
   { job, claim }: JobContext<'speech'>,
 ): TTSService {
-  const engine = [service, fallback].find((one) => one?.canSpeak(job.text));
-  if (!engine) throw new PhraseFailed(new VoiceError('text_not_speakable', { param: 'input' }));
+  const engine = engineFor(options, job.text);
   // It would say the rest differently: what an earlier run has appended stands alone.
   if (claim.lastIndex > 0 && !engine.deterministic) {
     throw new PhraseFailed(new VoiceError('stream_interrupted'));

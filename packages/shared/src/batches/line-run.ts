@@ -53,13 +53,17 @@ export class LineRun {
     const { signal } = this;
     signal.throwIfAborted();
     const turns = new Set<() => void>();
+    const over = new AbortController();
     // A transcription's time depends on the recording: its handler knows it.
     const limitMs = job.work.type === 'transcription' ? Infinity : totalMs;
     const deadline = new LineDeadline(limitMs, () => this.#controller.abort(lineTimeout(limitMs)));
+    const either = AbortSignal.any([signal, over.signal]);
     const takeTurn = async () => {
-      const release = await deadline.halt(() => share.takeTurn(signal));
-      this.begun = true;
+      const release = await deadline.halt(() => share.takeTurn(either));
       turns.add(release);
+      if (either.aborted) release();
+      either.throwIfAborted();
+      this.begun = true;
       return release;
     };
     const handled = handler({ job, signal, takeTurn });
@@ -75,6 +79,8 @@ export class LineRun {
       throw error;
     } finally {
       deadline.close();
+      // What a handler leaves behind may still be waiting for a turn.
+      over.abort(new Error('the line is over'));
       for (const release of turns) release();
     }
   }

@@ -2,6 +2,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { lowerChildPriority } from '@antiphon/shared/services/low-priority';
 import type { PcmChunk } from '@antiphon/shared/services/tts-service';
 
 const WAV_HEADER_BYTES = 44;
@@ -11,13 +12,19 @@ const MAX_STDERR_BYTES = 1000;
 
 type EspeakChild = ChildProcessByStdio<Writable, Readable, Readable>;
 
+export interface EspeakCommand {
+  path: string;
+  args: string[];
+  /** It gives way to all else on this machine. */
+  background: boolean;
+}
+
 /**
  * Speaks `text` with one espeak-ng child, as it goes. The text goes through stdin: in the arguments
  * it would stand in the process list. The child is gone when this returns or throws.
  */
 export async function* speakWithChild(
-  path: string,
-  args: string[],
+  { path, args, background }: EspeakCommand,
   text: string,
   signal: AbortSignal,
 ): AsyncGenerator<PcmChunk> {
@@ -25,6 +32,7 @@ export async function* speakWithChild(
   const child = spawn(path, [...args, '-b', '1', '--stdin', '--stdout'], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
+  if (background) lowerChildPriority(child);
   const ended = once(child, 'close').catch((error: unknown) => [error]);
   const kill = (): boolean => child.kill('SIGKILL');
   signal.addEventListener('abort', kill);

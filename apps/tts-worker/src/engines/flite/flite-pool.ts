@@ -12,8 +12,7 @@ class FliteThread {
   #replies: FliteReply[] = [];
   #wake: (() => void) | undefined;
 
-  constructor(module: WebAssembly.Module, onExit: (thread: FliteThread) => void) {
-    const workerData: FliteThreadData = { module };
+  constructor(workerData: FliteThreadData, onExit: (thread: FliteThread) => void) {
     this.#worker = new Worker(THREAD_FILE, { workerData, name: 'flite' });
     this.#worker.on('message', (reply: FliteReply) => this.#take(reply));
     this.#worker.on('error', (error) => this.#take({ type: 'failed', reason: String(error) }));
@@ -61,20 +60,23 @@ class FliteThread {
 
 /**
  * Threads that speak, `size` at a time. One more is kept warm: an abort kills its thread in the
- * middle of WebAssembly, and the next phrase need not wait for a new one (40 to 90 ms).
+ * middle of WebAssembly, and the next phrase need not wait for a new one (40 to 90 ms). Threads in
+ * the background have all the time, and give way to the others.
  */
 export class FlitePool {
-  readonly #module: WebAssembly.Module;
+  readonly #threadData: FliteThreadData;
   readonly #size: number;
+  readonly #keptCount: number;
   readonly #threads = new Set<FliteThread>();
   readonly #idle: FliteThread[] = [];
   readonly #waiting: (() => void)[] = [];
   readonly #closing = new AbortController();
   #activeCount = 0;
 
-  constructor(module: WebAssembly.Module, size: number) {
-    this.#module = module;
+  constructor(module: WebAssembly.Module, size: number, background = false) {
+    this.#threadData = { module, background };
     this.#size = size;
+    this.#keptCount = background ? size : size + 1;
     this.#refill();
   }
 
@@ -159,11 +161,11 @@ export class FlitePool {
 
   #refill(): void {
     if (this.#closing.signal.aborted) return;
-    while (this.#threads.size < this.#size + 1) this.#idle.push(this.#start());
+    while (this.#threads.size < this.#keptCount) this.#idle.push(this.#start());
   }
 
   #start(): FliteThread {
-    const thread = new FliteThread(this.#module, (ended) => {
+    const thread = new FliteThread(this.#threadData, (ended) => {
       // One that died by itself is not replaced here, but at the next release: no loop of deaths.
       this.#threads.delete(ended);
       const index = this.#idle.indexOf(ended);

@@ -4,10 +4,13 @@
  * as soon as flite has it (first of three: 25 ms, all: 80 ms).
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { lowerThreadPriority } from '@antiphon/shared/services/low-priority';
 import { IN_PATH, OUT_PATH, WasiCommand } from './wasi-run.ts';
 
 export interface FliteThreadData {
   module: WebAssembly.Module;
+  /** It gives way to all else on this machine. */
+  background: boolean;
 }
 
 export interface FliteOrder {
@@ -46,7 +49,8 @@ function speak(command: WasiCommand, { args, text }: FliteOrder): void {
   else post({ type: 'failed', reason: `flite ended with ${exitCode}: ${command.stderr}` });
 }
 
-const { module } = workerData as FliteThreadData;
+const { module, background } = workerData as FliteThreadData;
+if (background) lowerThreadPriority();
 /** Made ahead: an instance copies 17 MB of voices, 10 to 20 ms before any speech. */
 let next = new WasiCommand(module);
 

@@ -1,0 +1,40 @@
+import { type AudioFormat, SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
+import { wavHeader } from '@antiphon/shared/audio/wav';
+import type { EncoderPool } from './encoder-pool.ts';
+
+/** A whole sound in a format, piece by piece. Throws what `pcm` throws, and the encoder's errors. */
+export async function* encodeSound(
+  pcm: AsyncIterable<Uint8Array>,
+  format: AudioFormat,
+  encoders: EncoderPool,
+): AsyncGenerator<Uint8Array> {
+  if (format === 'pcm') yield* pcm;
+  else if (format === 'wav') yield* wholeWav(pcm);
+  else yield* encoded(pcm, format, encoders);
+}
+
+/** Its header tells the truth, and so waits for the last sample. */
+async function* wholeWav(pcm: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let dataBytes = 0;
+  for await (const part of pcm) {
+    parts.push(part);
+    dataBytes += part.byteLength;
+  }
+  yield wavHeader({ sampleRateHz: SAMPLE_RATE_HZ, dataBytes });
+  yield* parts;
+}
+
+async function* encoded(
+  pcm: AsyncIterable<Uint8Array>,
+  format: AudioFormat,
+  encoders: EncoderPool,
+): AsyncGenerator<Uint8Array> {
+  const encoder = await encoders.open(format);
+  try {
+    for await (const part of pcm) yield await encoder.encode(part);
+    yield await encoder.end();
+  } finally {
+    encoder.close();
+  }
+}
