@@ -167,7 +167,7 @@ it('ends running chats at once, for the client and for the upstream, while other
 }, 120_000);
 
 it('ends running speech at once: its client sees a cut', async () => {
-  upstream.script({ audioSeconds: 60, tokenDelayMs: 50 });
+  upstream.script({ audioSeconds: 10, tokenDelayMs: 50 });
   await measureStops(() => speech(), '/audio/speech');
   const last = await speech();
   await cancel(last.streamId);
