@@ -12,7 +12,6 @@ import { describe, expect, it } from 'vitest';
 import { type BookChapter, cutBook } from './book-chapters.ts';
 
 /** The same texts in every run; `FAST_CHECK_SEED=7 npx vitest run src/batch` tries others. */
-// oxlint-disable-next-line node/no-process-env -- only tests run this
 configureGlobal({ seed: Number(process.env['FAST_CHECK_SEED'] ?? 20_261_121) });
 
 const plain = (text: string) => cutBook(text, { markdown: false, title: 'book' });

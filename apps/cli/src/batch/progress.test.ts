@@ -12,7 +12,7 @@ function open(isTTY: boolean) {
   const progress = new Progress(terminal, () => nowMs);
   return {
     ...{ progress, terminal, written },
-    at(seconds: number, done: number, failed = 0) {
+    at: (seconds: number, done: number, failed = 0) => {
       nowMs = seconds * 1000;
       progress.update({ done, total: 400, failed });
     },

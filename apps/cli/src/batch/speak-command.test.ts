@@ -147,7 +147,7 @@ describe('a book', () => {
     },
   );
 
-  it('of 300 paragraphs needs no more than one chapter’s part in memory, and one batch', async () => {
+  it('of 300 paragraphs is one batch, and loses no sample', async () => {
     await start();
     const text = Array.from({ length: 300 }, (_, at) => `Paragraph ${at}.`).join('\n\n');
     await writeFile(join(directory, 'tale.txt'), text);
