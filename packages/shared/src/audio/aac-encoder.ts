@@ -44,7 +44,7 @@ export async function createAacEncoder(ffmpegPath = 'ffmpeg'): Promise<AudioEnco
     ffmpegPath,
     args: ['-loglevel', 'error', '-protocol_whitelist', 'pipe', ...INPUT, ...OUTPUT],
     cwd: tmpdir(),
-    lowPriority: false,
+    priority: 'normal',
   });
   return new AacEncoder(ffmpeg);
 }

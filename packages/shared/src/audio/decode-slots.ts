@@ -41,3 +41,9 @@ export class DecodeSlots {
 
 /** Of this process. More decoders than cores only take the time of each other, and memory. */
 export const decodeSlots = new DecodeSlots(availableParallelism());
+
+/**
+ * Of what nobody waits for: its engine is slow to take the sound, since it gives way to all else,
+ * and would keep a place for minutes that an upload needs now.
+ */
+export const backgroundDecodeSlots = new DecodeSlots(availableParallelism());

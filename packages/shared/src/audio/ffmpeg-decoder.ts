@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { VoiceError } from '../errors/voice-error.ts';
 import type { UploadFormat } from '../services/stt-service.ts';
-import { decodeSlots } from './decode-slots.ts';
+import { backgroundDecodeSlots, decodeSlots } from './decode-slots.ts';
 import { type FfmpegProcess, startFfmpeg } from './ffmpeg.ts';
 
 export interface DecodeOptions {
@@ -17,6 +17,8 @@ export interface DecodeOptions {
   /** How long ffmpeg may keep us waiting in all; a slow consumer does not count. */
   timeoutMs: number;
   ffmpegPath: string;
+  /** Nobody waits for it: it gives way to all else, and is nobody's place. */
+  background: boolean;
 }
 
 /** ffmpeg's names: the demuxer that is forced, and the only ones that may be opened. */
@@ -44,7 +46,8 @@ export async function* decodeWithFfmpeg(
   options: DecodeOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const release = await decodeSlots.take(signal);
+  const slots = options.background ? backgroundDecodeSlots : decodeSlots;
+  const release = await slots.take(signal);
   try {
     yield* decodeInFolder(options, signal);
   } finally {
@@ -64,7 +67,7 @@ async function* decodeInFolder(
       ffmpegPath: options.ffmpegPath,
       args: decodeArguments(options),
       cwd: folder,
-      lowPriority: true,
+      priority: options.background ? 'lowest' : 'low',
     });
     yield* readOutput(ffmpeg, options, signal);
   } finally {

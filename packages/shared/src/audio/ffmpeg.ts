@@ -5,6 +5,7 @@ import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { VoiceError } from '../errors/voice-error.ts';
+import { lowerChildPriority } from '../services/low-priority.ts';
 
 export interface FfmpegOptions {
   /** Name or path; a bare name is looked for in the usual folders, not in our own PATH. */
@@ -12,8 +13,8 @@ export interface FfmpegOptions {
   args: readonly string[];
   /** For work on what others sent: a folder with nothing in it but what ffmpeg may see. */
   cwd: string;
-  /** Below the processes that answer: for work on files, not for live encoding. */
-  lowPriority: boolean;
+  /** `low`: below the processes that answer, for work on files; `lowest`: nobody waits for it. */
+  priority: 'normal' | 'low' | 'lowest';
 }
 
 /** A running ffmpeg, which sees none of our environment and whose complaints are kept short. */
@@ -42,8 +43,8 @@ const ENVIRONMENT = {
 const LIMITS = ['-v 1048576', '-f 0', '-c 0'];
 const CPU_LIMIT = '-t 600';
 
-function limitedCommand(lowPriority: boolean): string {
-  const limits = lowPriority ? [...LIMITS, CPU_LIMIT] : LIMITS;
+function limitedCommand(priority: FfmpegOptions['priority']): string {
+  const limits = priority === 'normal' ? LIMITS : [...LIMITS, CPU_LIMIT];
   return `${limits.map((limit) => `ulimit ${limit} 2>/dev/null; `).join('')}exec "$0" "$@"`;
 }
 
@@ -53,7 +54,7 @@ export async function startFfmpeg(options: FfmpegOptions): Promise<FfmpegProcess
   const ours = ['-nostdin', '-hide_banner'];
   const child = spawn(
     '/bin/sh',
-    ['-c', limitedCommand(options.lowPriority), program, ...ours, ...options.args],
+    ['-c', limitedCommand(options.priority), program, ...ours, ...options.args],
     { cwd: options.cwd, env: ENVIRONMENT, stdio: ['pipe', 'pipe', 'pipe'] },
   );
   const exit = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
@@ -65,7 +66,8 @@ export async function startFfmpeg(options: FfmpegOptions): Promise<FfmpegProcess
   child.stdin.on('error', () => {});
   await once(child, 'spawn').catch(throwMissing);
   child.on('error', () => {});
-  if (options.lowPriority) lowerPriority(child.pid);
+  if (options.priority === 'low') lowerPriority(child.pid);
+  if (options.priority === 'lowest') lowerChildPriority(child);
   const complaints = collectComplaints(child);
   return {
     stdin: child.stdin,

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { availableParallelism, getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -372,6 +372,25 @@ it('runs as many at once as there are cores', async () => {
   expect(await readdir(privateTmp)).toHaveLength(cores);
   stop.abort('enough');
   expect(await outcomes).toStrictEqual(all.map(() => ({ status: 'rejected', reason: 'enough' })));
+});
+
+it('in the background gives way to all else, and takes no place of who waits', async () => {
+  const path = join(folder, 'tone.flac');
+  const stop = new AbortController();
+  const { ffmpegPath } = await spyFfmpeg('true');
+  await writeFile(ffmpegPath, '#!/bin/sh\nexec sleep 600\n', { mode: 0o755 });
+  const background = Array.from({ length: availableParallelism() }, () =>
+    decodeAll(open(path, 'flac', { ffmpegPath, background: true }).pcm(16_000, stop.signal)),
+  );
+  const outcomes = Promise.allSettled(background);
+  const isSleeping = (name: string) => name === 'sleep';
+  await until(async () => (await leftovers()).filter(isSleeping).length === background.length);
+  const children = await readFile(`/proc/self/task/${process.pid}/children`, 'utf8');
+  for (const pid of children.trim().split(' ')) expect(getPriority(Number(pid))).toBe(19);
+  const { samples } = await decodeAll(open(path, 'flac').pcm(16_000, NEVER));
+  expect(samples.length).toBeGreaterThan(0);
+  stop.abort('enough');
+  await outcomes;
 });
 
 it('gives ffmpeg neither our environment nor a folder with anything in it', async () => {

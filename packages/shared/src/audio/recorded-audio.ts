@@ -17,10 +17,14 @@ export interface RecordedAudioOptions {
   minSeconds?: number;
   /** `ffmpeg` unless told. */
   ffmpegPath?: string;
-  /** How long ffmpeg may keep the consumer waiting in all; 60 s unless told. */
+  /** How long ffmpeg may keep the consumer waiting in all; 60 s unless told, in the background 600 s. */
   timeoutMs?: number;
+  /** Nobody waits for it: its decoder gives way to all else. */
+  background?: boolean;
 }
 
+const TIMEOUT_MS = 60_000;
+const BACKGROUND_TIMEOUT_MS = 600_000;
 /** What encoders add at the ends: a file of exactly the limit is not over it. */
 const TOLERANCE_SECONDS = 0.1;
 
@@ -45,7 +49,8 @@ async function* decode(
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   signal.throwIfAborted();
-  const { path, format, maxSeconds, ffmpegPath = 'ffmpeg', timeoutMs = 60_000 } = options;
+  const { path, format, maxSeconds, ffmpegPath = 'ffmpeg', background = false } = options;
+  const { timeoutMs = background ? BACKGROUND_TIMEOUT_MS : TIMEOUT_MS } = options;
   if (format === 'wav') {
     const wav = await readWav(createReadStream(path));
     if (wav.kind === 'invalid') throw new VoiceError('invalid_file_format', { param: 'file' });
@@ -60,7 +65,7 @@ async function* decode(
     }
   }
   yield* decodeWithFfmpeg(
-    { path, format, sampleRateHz, maxSeconds, timeoutMs, ffmpegPath },
+    { path, format, sampleRateHz, maxSeconds, timeoutMs, ffmpegPath, background },
     signal,
   );
 }

@@ -68,7 +68,7 @@ export const BATCH_LINE_JOB_OPTIONS = {
   removeOnFail: true,
 };
 
-/** For all that one line takes but waits for its turns, in ms; a transcription has its own of max(120 s, 3 x audio). */
+/** For all that one line takes but waits for its turns, in ms; a transcription has max(this, 3 x audio). */
 export const BATCH_LINE_TOTAL_MS = 600_000;
 
 /** Beside the engine's own queue, so that what somebody waits for never stands behind it. */
