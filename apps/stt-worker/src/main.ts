@@ -6,6 +6,7 @@ import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { environment, readConfig } from './config.ts';
 import { sttEngines } from './engines/index.ts';
 import { createTranscriptionHandler } from './transcription-handler.ts';
+import { createTranscriptionLineHandler } from './transcription-line-handler.ts';
 
 await runProcess('stt-worker', async () => {
   const config = readConfig();
@@ -30,6 +31,7 @@ await runProcess('stt-worker', async () => {
     }),
     createHandler: ({ redis }) =>
       createTranscriptionHandler({ service, blobs, transcripts: new TranscriptStore(redis) }),
+    createLineHandler: ({ fileBlobs }) => createTranscriptionLineHandler({ service, fileBlobs }),
     closeEngine: () => service.close(),
   });
 });

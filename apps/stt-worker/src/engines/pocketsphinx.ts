@@ -50,7 +50,7 @@ export const pocketsphinx = defineEngine({
     const path = variables.STT_POCKETSPHINX_PATH;
     await tryOut(path, programArguments);
     return new Pocketsphinx(
-      new RecogniserSupply(() => new Recogniser(path, programArguments)),
+      new RecogniserSupply((options) => new Recogniser(path, programArguments, options)),
       context,
     );
   },
@@ -82,7 +82,7 @@ class Pocketsphinx implements STTService {
     this.#warnOfUnused(request);
     const pauses = createPauseInsertion();
     const parser = new UtteranceParser();
-    const recogniser = this.#supply.take();
+    const recogniser = this.#supply.take({ background: request.background === true });
     try {
       const openAudio = (stop: AbortSignal) =>
         pauses.audio(request.audio.pcm(SAMPLE_RATE_HZ, stop));

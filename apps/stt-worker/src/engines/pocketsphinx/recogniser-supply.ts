@@ -6,12 +6,12 @@ import type { Recogniser } from './recogniser.ts';
  * model takes (at the price of 100 MB in a waiting process, most of it shared with the others).
  */
 export class RecogniserSupply {
-  readonly #start: () => Recogniser;
+  readonly #start: (options?: { background: boolean }) => Recogniser;
   readonly #used = new Set<Recogniser>();
   #spare: Recogniser | undefined;
   #closed = false;
 
-  constructor(start: () => Recogniser) {
+  constructor(start: (options?: { background: boolean }) => Recogniser) {
     this.#start = start;
   }
 
@@ -20,12 +20,20 @@ export class RecogniserSupply {
     if (!this.#closed && this.#spare?.running !== true) this.#spare = this.#start();
   }
 
-  /** A recogniser that nobody else feeds; give it back to `release`. */
-  take(): Recogniser {
+  /**
+   * A recogniser that nobody else feeds; give it back to `release`. One for the background is
+   * loaded now: the spare one stays for who waits.
+   */
+  take({ background = false } = {}): Recogniser {
     if (this.#closed) throw new VoiceError('server_shutting_down');
+    const recogniser = background ? this.#start({ background }) : this.#takeSpare();
+    this.#used.add(recogniser);
+    return recogniser;
+  }
+
+  #takeSpare(): Recogniser {
     const recogniser = this.#spare?.running ? this.#spare : this.#start();
     this.#spare = undefined;
-    this.#used.add(recogniser);
     return recogniser;
   }
 

@@ -25,6 +25,14 @@ test('arguments are never read as shell', async () => {
   expect(await linesOf(new Recogniser('echo', [hostile]))).toEqual([hostile]);
 });
 
+test('one for the background gives way to all else', async () => {
+  const [here] = await linesOf(new Recogniser('nice', []));
+  expect(Number(here)).toBeLessThan(19);
+  expect(await linesOf(new Recogniser('nice', [], { background: true }))).toEqual(['19']);
+  const missing = linesOf(new Recogniser('no-such-program', [], { background: true }));
+  await expect(missing).rejects.toMatchObject({ exitCode: 127 });
+});
+
 test('a failure has the exit code and the complaint, not what was recognised', async () => {
   const script = 'echo "INFO: the secret words" >&2; echo "ERROR: no model" >&2; exit 3';
   const failed = linesOf(new Recogniser('/bin/sh', ['-c', script]));
@@ -76,4 +84,22 @@ test('the supply hands out what waits, replaces what died, and stops all when cl
   expect(started.map(({ running }) => running)).toEqual([true, false, false, false]);
   await first.stop();
   expect(() => supply.take()).toThrow(/shutting down/);
+});
+
+test('the supply keeps the spare one for who waits', async () => {
+  const started: boolean[] = [];
+  const supply = new RecogniserSupply((options) => {
+    started.push(options?.background === true);
+    return new Recogniser('cat', []);
+  });
+  supply.warm();
+  const background = supply.take({ background: true });
+  expect(started).toEqual([false, true]);
+  supply.take();
+  expect(started).toEqual([false, true]);
+  supply.release(background);
+  expect(started).toEqual([false, true, false]);
+  await supply.close();
+  expect(background.running).toBe(true);
+  await background.stop();
 });

@@ -9,6 +9,8 @@ import { pipeline } from 'node:stream/promises';
  * request is among them.
  */
 const SCRIPT = 'cat | exec "$0" "$@"';
+/** The shell's child is the program: its priority has to be there before it is. */
+const BACKGROUND_SCRIPT = 'cat | exec nice -n 19 "$0" "$@"';
 const MAX_COMPLAINT_CHARACTERS = 500;
 /** Lines of its log that say why it stopped; the others repeat what was said in the recording. */
 const COMPLAINT = /^(ERROR|FATAL)\b|not found|denied/;
@@ -30,10 +32,12 @@ export class Recogniser {
   readonly #closed: Promise<unknown>;
   #complaint = '';
 
-  constructor(path: string, programArguments: string[]) {
+  /** `background`: it gives way to all else on this machine. */
+  constructor(path: string, programArguments: string[], { background = false } = {}) {
+    const script = background ? BACKGROUND_SCRIPT : SCRIPT;
     // Its own process group, so that `cat` and the program die in one stroke. Should this process
     // be killed, their input ends and they with it.
-    this.#child = spawn('/bin/sh', ['-c', SCRIPT, path, ...programArguments], { detached: true });
+    this.#child = spawn('/bin/sh', ['-c', script, path, ...programArguments], { detached: true });
     this.#closed = once(this.#child, 'close').catch((error: unknown) => {
       this.#complain(String(error));
     });
