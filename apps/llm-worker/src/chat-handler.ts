@@ -1,14 +1,14 @@
-import { buffer } from 'node:stream/consumers';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { ChatJob } from '@antiphon/shared/jobs/job-catalog';
 import type { JobProducer } from '@antiphon/shared/queue/job-producer';
 import type { JobContext, JobHandler } from '@antiphon/shared/queue/job-worker';
 import type { Logger } from '@antiphon/shared/runtime/logger';
-import type { AIService, ChatEvent, ChatRequest } from '@antiphon/shared/services/ai-service';
+import type { AIService, ChatRequest } from '@antiphon/shared/services/ai-service';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import type { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { readAnswerDeltas } from './answer-delta.ts';
+import { type FinishEvent, readRequest, requireFinish } from './chat-request.ts';
 import { SpokenAnswer } from './spoken-answer.ts';
 import { TextAppender } from './text-appender.ts';
 import { createChunkWriter, createCompletionWriter } from './text-writer.ts';
@@ -24,8 +24,6 @@ export interface ChatHandlerOptions {
   jobs: JobProducer;
   logger: Logger;
 }
-
-type FinishEvent = Extract<ChatEvent, { type: 'finish' }>;
 
 /**
  * Runs one chat job: engine → text entries → `text-end`, or for a spoken answer engine → phrases.
@@ -70,7 +68,7 @@ async function writeAnswer(
   } finally {
     await appender.flush(); // what came before an error is the client's
   }
-  const { finishReason, usage } = finish ?? throwUnfinished();
+  const { finishReason, usage } = requireFinish(finish);
   await producer.append(
     { type: 'text-end', finishReason, ...(usage ? { usage } : {}) },
     { ends: 'stream', signal },
@@ -94,7 +92,7 @@ async function speakAnswer(
   } finally {
     await answer.flush(); // what came before an error is spoken
   }
-  const { finishReason, usage } = finish ?? throwUnfinished();
+  const { finishReason, usage } = requireFinish(finish);
   await answer.end(finishReason, usage);
 }
 
@@ -103,19 +101,4 @@ async function pushFrames(answer: SpokenAnswer, frames: Uint8Array): Promise<voi
     await answer.push(content);
     if (shown) await answer.show(shown);
   }
-}
-
-function throwUnfinished(): never {
-  throw new VoiceError('upstream_protocol', {
-    message: 'The answer ended without a finish reason.',
-  });
-}
-
-async function readRequest(job: ChatJob, blobs: BlobStore): Promise<string> {
-  if (job.requestJson !== undefined) return job.requestJson;
-  const blob = job.requestBlobId === undefined ? undefined : await blobs.get(job.requestBlobId);
-  if (!blob) {
-    throw new VoiceError('internal_error', { cause: `request body of ${job.streamId} is missing` });
-  }
-  return (await buffer(blob)).toString('utf8');
 }

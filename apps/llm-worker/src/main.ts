@@ -4,6 +4,7 @@ import { runProcess } from '@antiphon/shared/runtime/run-process';
 import { openBlobStore } from '@antiphon/shared/storage/open-blob-store';
 import { TranscriptStore } from '@antiphon/shared/storage/transcript-store';
 import { createChatHandler } from './chat-handler.ts';
+import { createChatLineHandler } from './chat-line-handler.ts';
 import { environment, readConfig } from './config.ts';
 import { llmEngines } from './engines/index.ts';
 
@@ -30,6 +31,7 @@ await runProcess('llm-worker', async () => {
         ...{ service, blobs, log, jobs, logger },
         transcripts: new TranscriptStore(redis),
       }),
+    createLineHandler: ({ fileBlobs }) => createChatLineHandler({ service, fileBlobs }),
     closeEngine: () => service.close(),
   });
 });
