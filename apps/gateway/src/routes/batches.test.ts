@@ -234,7 +234,7 @@ describe('what is asked for', () => {
       openai.batches.create({
         ...{ input_file_id: (await upload('{}')).id, endpoint: '/v1/chat/completions' },
         ...{ completion_window: '24h', ...body, ...params },
-      } as OpenAI.BatchCreateParams),
+      }),
     );
 
   it.each([
