@@ -38,7 +38,7 @@ export async function runBatchChaos(options: BatchChaosOptions): Promise<BatchCh
   const { lines, tell } = options;
   const stack = await startStack({
     apps: ['gateway', 'tts-worker', 'tts-worker'],
-    environment: { TTS_SERVICE: 'flite', LOG_LEVEL: 'warn' },
+    environment: { TTS_SERVICE: 'flite' },
     models: ['flite'],
   });
   try {
