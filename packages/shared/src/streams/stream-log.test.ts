@@ -1,34 +1,27 @@
-import { openRedis } from '../queue/redis.ts';
 import { VoiceError } from '../errors/voice-error.ts';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  type LogFixture,
+  OPENING,
+  TEXT_END,
+  openLogFixture,
+  textDelta,
+} from '../testing/log-fixture.ts';
 import type { StreamEntry } from './stream-event.ts';
 import { logKey, stateKey } from './stream-key.ts';
-import { StreamLog, type StreamOpening } from './stream-log.ts';
+import type { StreamLog, StreamOpening } from './stream-log.ts';
 import { StreamClosed, type StreamProducer } from './stream-producer.ts';
 import type { StreamReader } from './stream-reader.ts';
-import { StreamSubscriber } from './stream-subscriber.ts';
+import type { StreamSubscriber } from './stream-subscriber.ts';
 import type { ScriptedRedis } from './stream-scripts.ts';
 
 let server: RedisServer;
 let redis: ScriptedRedis;
-let subscriberRedis: ScriptedRedis;
+let fixture: LogFixture;
 let log: StreamLog;
 let subscriber: StreamSubscriber;
 
-const ignore = () => undefined;
-const opening: StreamOpening = {
-  tenantId: 'default',
-  gatewayId: 'g1',
-  kind: 'chat',
-  model: 'm',
-  queueName: 'q',
-  maxLogBytes: 1000,
-  ttlMs: 60_000,
-  logTtlMs: 30_000,
-};
-const text = (content: string) => ({ type: 'text-delta' as const, bytes: Buffer.from(content) });
-const end = { type: 'text-end' as const, finishReason: 'stop' as const };
 const readAll = async (reader: StreamReader): Promise<StreamEntry[]> => {
   const entries: StreamEntry[] = [];
   for (;;) {
@@ -39,69 +32,59 @@ const readAll = async (reader: StreamReader): Promise<StreamEntry[]> => {
 const textsOf = (entries: StreamEntry[]) =>
   entries.flatMap(({ event }) => (event.type === 'text-delta' ? [event.bytes.toString()] : []));
 
-async function openProducer(options: Partial<StreamOpening> = {}, producer = 'chat') {
-  const streamId = await log.open({ ...opening, ...options });
-  const claim = await log.claim(streamId, producer, 'w1');
-  return { streamId, claim, writer: log.producer(streamId, producer, claim) };
-}
-
 beforeAll(async () => {
   server = await startRedis();
-  redis = openRedis(server.url, { role: 'patient', onError: ignore });
-  subscriberRedis = openRedis(server.url, { role: 'subscriber', onError: ignore });
-  log = new StreamLog(redis);
-  subscriber = new StreamSubscriber(subscriberRedis, log);
+  fixture = openLogFixture(server.url);
+  ({ redis, log, subscriber } = fixture);
 });
 afterAll(async () => {
-  subscriber.close();
-  redis.disconnect();
-  subscriberRedis.disconnect();
+  fixture.close();
   await server.close();
 });
 
 it('delivers entries in order and ends once', async () => {
-  const { streamId, writer } = await openProducer();
+  const { streamId, producer: writer } = await fixture.openProducer();
   const reader = await subscriber.subscribe(streamId);
-  for (let index = 0; index < 50; index += 1) await writer.append(text(`t${index} `));
-  await writer.append(end, { ends: 'stream' });
+  for (let index = 0; index < 50; index += 1) await writer.append(textDelta(`t${index} `));
+  await writer.append(TEXT_END, { ends: 'stream' });
   const entries = await readAll(reader);
   expect(entries.map((entry) => entry.seq)).toEqual(entries.map((_, index) => index + 1));
   expect(textsOf(entries).join('')).toBe(Array.from({ length: 50 }, (_, i) => `t${i} `).join(''));
-  await expect(writer.append(text('late'))).rejects.toThrow(StreamClosed);
+  await expect(writer.append(textDelta('late'))).rejects.toThrow(StreamClosed);
   reader.close();
   expect(subscriber.readerCount).toBe(0);
 });
 
 it('fences a run whose job was claimed again', async () => {
-  const { streamId, writer } = await openProducer();
-  await writer.append(text('a'));
+  const { streamId, producer: writer } = await fixture.openProducer();
+  await writer.append(textDelta('a'));
   const second = await log.claim(streamId, 'chat', 'w2');
   expect(second).toMatchObject({ status: 'open', epoch: 2, lastIndex: 1 });
-  await expect(writer.append(text('b'))).rejects.toMatchObject({ reason: 'fenced' });
-  await log.producer(streamId, 'chat', second).append(text('c'));
+  await expect(writer.append(textDelta('b'))).rejects.toMatchObject({ reason: 'fenced' });
+  await log.producer(streamId, 'chat', second).append(textDelta('c'));
 });
 
 it('writes a command that is sent twice once', async () => {
-  const { streamId, claim } = await openProducer();
+  const { streamId, claim } = await fixture.openProducer();
   const twins = [log.producer(streamId, 'chat', claim), log.producer(streamId, 'chat', claim)];
-  for (const twin of twins) await twin.append(text('same'));
+  for (const twin of twins) await twin.append(textDelta('same'));
   const { entries } = await log.read(streamId, 1, 100);
   expect(textsOf(entries)).toEqual(['same']);
 });
 
 it('answers a repeated last command with success although the stream is done', async () => {
-  const { streamId, claim } = await openProducer();
+  const { streamId, claim } = await fixture.openProducer();
   for (const twin of [1, 2].map(() => log.producer(streamId, 'chat', claim))) {
-    await twin.append(end, { ends: 'stream' });
+    await twin.append(TEXT_END, { ends: 'stream' });
   }
   expect((await log.read(streamId, 1, 100)).entries).toHaveLength(2);
 });
 
 it('lets the first end win and tells later ones', async () => {
-  const { streamId, writer } = await openProducer();
+  const { streamId, producer: writer } = await fixture.openProducer();
   expect(await log.finish(streamId, new VoiceError('stream_cancelled'))).toBe('cancelled');
   expect(await log.finish(streamId, new VoiceError('stream_timeout'))).toBe('cancelled');
-  await expect(writer.append(end, { ends: 'stream' })).rejects.toMatchObject({
+  await expect(writer.append(TEXT_END, { ends: 'stream' })).rejects.toMatchObject({
     reason: 'cancelled',
   });
   const terminals = (await log.read(streamId, 1, 100)).entries.filter((entry) => entry.terminal);
@@ -110,7 +93,7 @@ it('lets the first end win and tells later ones', async () => {
 });
 
 it("does not end another tenant's stream", async () => {
-  const { streamId } = await openProducer();
+  const { streamId } = await fixture.openProducer();
   expect(
     await log.finish(streamId, new VoiceError('stream_cancelled'), { tenantId: 'other' }),
   ).toBe('gone');
@@ -118,14 +101,14 @@ it("does not end another tenant's stream", async () => {
 });
 
 it('holds a producer back while MAX_LOG_BYTES lie unread, and no longer', async () => {
-  const { streamId, writer } = await openProducer({ maxLogBytes: 500 });
+  const { streamId, producer: writer } = await fixture.openProducer({ maxLogBytes: 500 });
   let appended = 0;
   const writing = (async () => {
     for (let index = 0; index < 20; index += 1) {
-      await writer.append(text('x'.repeat(100)));
+      await writer.append(textDelta('x'.repeat(100)));
       appended += 1;
     }
-    await writer.append(end, { ends: 'stream' });
+    await writer.append(TEXT_END, { ends: 'stream' });
   })();
   let delivered = 0;
   const reader = await subscriber.subscribe(streamId);
@@ -149,7 +132,7 @@ describe('a log full of later phrases', () => {
   });
   const holdBack = async () => {
     const options = { kind: 'speech' as const, phraseCount: 3, parallelPhrases: 3 };
-    const full = { ...opening, ...options, speech: '{}', aheadSamples: 1e6 };
+    const full = { ...OPENING, ...options, speech: '{}', aheadSamples: 1e6 };
     const streamId = await log.open(full);
     const texts = ['a', 'b', 'c'].map((phrase) => ({ text: phrase }));
     await log.addPhrases(streamId, 0, texts);
@@ -197,13 +180,13 @@ describe('a log full of later phrases', () => {
 });
 
 it('counts nothing as unread that no reader tells of', async () => {
-  const { streamId } = await openProducer();
+  const { streamId } = await fixture.openProducer();
   expect(await log.state(streamId)).toMatchObject({ bytes: '0' }); // claims
 });
 
 it('forgets what is delivered although Redis is full', async () => {
-  const { streamId, writer } = await openProducer();
-  for (const word of ['a', 'b', 'c']) await writer.append(text(word));
+  const { streamId, producer: writer } = await fixture.openProducer();
+  for (const word of ['a', 'b', 'c']) await writer.append(textDelta(word));
   await redis.config('SET', 'maxmemory', '1');
   try {
     await log.acknowledge(streamId, { seq: 3, bytes: 6, samples: 0 });
@@ -216,15 +199,15 @@ it('forgets what is delivered although Redis is full', async () => {
 
 it('drops delivered entries from the log unless the stream is resumable', async () => {
   for (const resumable of [false, true]) {
-    const { streamId, writer } = await openProducer({ resumable });
-    for (const word of ['a', 'b', 'c']) await writer.append(text(word));
+    const { streamId, producer: writer } = await fixture.openProducer({ resumable });
+    for (const word of ['a', 'b', 'c']) await writer.append(textDelta(word));
     await log.acknowledge(streamId, { seq: 3, bytes: 10, samples: 0 });
     expect(await redis.xlen(logKey(streamId))).toBe(resumable ? 4 : 1);
   }
 });
 
 it('ends an audio stream by its last phrase, in whatever order they end', async () => {
-  const streamId = await log.open({ ...opening, kind: 'speech', phraseCount: 2 });
+  const streamId = await log.open({ ...OPENING, kind: 'speech', phraseCount: 2 });
   const writers = [];
   for (const name of ['phrase-0', 'phrase-1']) {
     writers.push(log.producer(streamId, name, await log.claim(streamId, name, 'w')));
@@ -238,7 +221,7 @@ it('ends an audio stream by its last phrase, in whatever order they end', async 
 it('releases phrases while few run and little audio is unsent', async () => {
   const speech = '{"voice":"x"}';
   const options = { kind: 'speech' as const, phraseCount: 4, parallelPhrases: 2 };
-  const streamId = await log.open({ ...opening, ...options, aheadSamples: 100, speech });
+  const streamId = await log.open({ ...OPENING, ...options, aheadSamples: 100, speech });
   await log.addPhrases(
     streamId,
     0,
@@ -267,7 +250,7 @@ it('releases phrases while few run and little audio is unsent', async () => {
 
 it('releases only so many phrases behind one that is not spoken yet', async () => {
   const options = { kind: 'speech' as const, phraseCount: 300, parallelPhrases: 2, speech: '{}' };
-  const streamId = await log.open({ ...opening, ...options, aheadSamples: 100 });
+  const streamId = await log.open({ ...OPENING, ...options, aheadSamples: 100 });
   const texts = Array.from({ length: 300 }, () => ({ text: 'x' }));
   await log.addPhrases(streamId, 0, texts);
   const end = async (phraseIndex: number) => {
@@ -291,27 +274,27 @@ it('releases only so many phrases behind one that is not spoken yet', async () =
 });
 
 it('survives lost messages: all entries arrive in order', async () => {
-  const { streamId, writer } = await openProducer({ maxLogBytes: 1_000_000 });
+  const { streamId, producer: writer } = await fixture.openProducer({ maxLogBytes: 1_000_000 });
   const reader = await subscriber.subscribe(streamId);
   const reading = readAll(reader);
   for (let index = 0; index < 300; index += 1) {
-    await writer.append(text(`${index},`));
+    await writer.append(textDelta(`${index},`));
     if (index % 60 === 30) await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
   }
-  await writer.append(end, { ends: 'stream' });
+  await writer.append(TEXT_END, { ends: 'stream' });
   const entries = await reading;
   expect(textsOf(entries).join('')).toBe(Array.from({ length: 300 }, (_, i) => `${i},`).join(''));
   reader.close();
 }, 20_000);
 
 it('reads large entries, and far more than it may hold, in order', async () => {
-  const { streamId, writer } = await openProducer({ maxLogBytes: 100_000_000 });
+  const { streamId, producer: writer } = await fixture.openProducer({ maxLogBytes: 100_000_000 });
   const reader = await subscriber.subscribe(streamId);
   const sizes = [10, 40_000, 100, 200_000, 300_000, 5];
   for (let round = 0; round < 5; round += 1) {
-    for (const size of sizes) await writer.append(text('y'.repeat(size)));
+    for (const size of sizes) await writer.append(textDelta('y'.repeat(size)));
   }
-  await writer.append(end, { ends: 'stream' });
+  await writer.append(TEXT_END, { ends: 'stream' });
   const entries = await readAll(reader);
   expect(textsOf(entries).map((content) => content.length)).toEqual(
     [1, 2, 3, 4, 5].flatMap(() => sizes),
@@ -320,10 +303,10 @@ it('reads large entries, and far more than it may hold, in order', async () => {
 });
 
 it('gives every key of a stream a time to live', async () => {
-  const { streamId, writer } = await openProducer();
-  await writer.append(text('a'));
+  const { streamId, producer: writer } = await fixture.openProducer();
+  await writer.append(textDelta('a'));
   expect(await redis.pttl(logKey(streamId))).toBeGreaterThan(30_000);
-  await writer.append(end, { ends: 'stream' });
+  await writer.append(TEXT_END, { ends: 'stream' });
   for (const key of [logKey(streamId), stateKey(streamId)]) {
     const ttl = await redis.pttl(key);
     expect(ttl).toBeGreaterThan(0);
@@ -332,7 +315,7 @@ it('gives every key of a stream a time to live', async () => {
 });
 
 it('tells a reader whose stream was deleted', async () => {
-  const { streamId } = await openProducer();
+  const { streamId } = await fixture.openProducer();
   const reader = await subscriber.subscribe(streamId);
   await redis.del(stateKey(streamId), logKey(streamId));
   reader.catchUp();
@@ -348,7 +331,7 @@ describe('a spoken answer', () => {
   });
   async function openAnswer(phraseCount: number, options: Partial<StreamOpening> = {}) {
     const ahead = { parallelPhrases: 9, aheadSamples: 1e6, speech };
-    const streamId = await log.open({ ...opening, ...ahead, ...options });
+    const streamId = await log.open({ ...OPENING, ...ahead, ...options });
     const chat = log.producer(streamId, 'chat', await log.claim(streamId, 'chat', 'w'));
     for (let index = 0; index < phraseCount; index += 1) {
       const phrase = cut(index);
@@ -410,7 +393,7 @@ describe('a spoken answer', () => {
   });
 
   it('that plays here ends when it was heard', async () => {
-    const streamId = await log.open({ ...opening, playback: true, phraseCount: 1, speech });
+    const streamId = await log.open({ ...OPENING, playback: true, phraseCount: 1, speech });
     const playback = log.producer(streamId, 'playback', await log.claim(streamId, 'playback', 'g'));
     await speakPhrase(streamId, 0);
     expect(await log.state(streamId)).toMatchObject({ status: 'open' });
@@ -452,7 +435,7 @@ describe('a spoken answer', () => {
 });
 
 it('a producer that ends alone is not run again, and its stream goes on', async () => {
-  const streamId = await log.open(opening);
+  const streamId = await log.open(OPENING);
   const name = 'transcription-0';
   const producer = log.producer(streamId, name, await log.claim(streamId, name, 'w'));
   await producer.append(
@@ -464,7 +447,7 @@ it('a producer that ends alone is not run again, and its stream goes on', async 
 });
 
 it('notes facts of a stream that is there, and makes no key for one that is gone', async () => {
-  const streamId = await log.open(opening);
+  const streamId = await log.open(OPENING);
   await log.annotate(streamId, { 'time:first-token': 12 });
   expect(await log.state(streamId)).toMatchObject({ 'time:first-token': '12' });
   await log.annotate('unknown', { a: 1 });
@@ -472,7 +455,7 @@ it('notes facts of a stream that is there, and makes no key for one that is gone
 });
 
 it('lives on while it is listened to', async () => {
-  const streamId = await log.open({ ...opening, ttlMs: 5000 });
+  const streamId = await log.open({ ...OPENING, ttlMs: 5000 });
   await redis.pexpire(stateKey(streamId), 1000);
   await log.acknowledge(streamId, { seq: 0, bytes: 0, samples: 0 });
   expect(await redis.pttl(stateKey(streamId))).toBeGreaterThan(2000);

@@ -3,6 +3,7 @@ import { until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { VoiceError } from '../errors/voice-error.ts';
 import { openRedis } from '../queue/redis.ts';
+import { OPENING, TEXT_END, textDelta } from '../testing/log-fixture.ts';
 import { encodeEvent } from './event-codec.ts';
 import type { StreamEntry } from './stream-event.ts';
 import { logKey, stateKey } from './stream-key.ts';
@@ -15,18 +16,7 @@ let redis: ScriptedRedis;
 let log: StreamLog;
 
 const ignore = () => undefined;
-const opening = {
-  tenantId: 'default',
-  gatewayId: 'g1',
-  kind: 'chat' as const,
-  model: 'm',
-  queueName: 'q',
-  maxLogBytes: 1e9,
-  ttlMs: 60_000,
-  logTtlMs: 30_000,
-};
-const text = (content: string) => ({ type: 'text-delta' as const, bytes: Buffer.from(content) });
-const end = { type: 'text-end' as const, finishReason: 'stop' as const };
+const opening = { ...OPENING, maxLogBytes: 1e9 };
 
 /** Repeatable: the seed stands in the test's name. */
 function createRandom(seed: number): (below: number) => number {
@@ -42,8 +32,9 @@ async function writeStream(sizes: number[]) {
   const streamId = await log.open(opening);
   const claim = await log.claim(streamId, 'chat', 'w1');
   const producer = log.producer(streamId, 'chat', claim);
-  for (const [index, size] of sizes.entries()) await producer.append(text(`${index}`.padEnd(size)));
-  await producer.append(end, { ends: 'stream' });
+  for (const [index, size] of sizes.entries())
+    await producer.append(textDelta(`${index}`.padEnd(size)));
+  await producer.append(TEXT_END, { ends: 'stream' });
   return { streamId, reader: new StreamReader(streamId, log, ignore) };
 }
 
@@ -139,11 +130,11 @@ describe('an event that this version does not know', () => {
   it('is passed over when its type is new', async () => {
     const streamId = await log.open(opening);
     const producer = log.producer(streamId, 'chat', await log.claim(streamId, 'chat', 'w1'));
-    await producer.append(text('a'));
+    await producer.append(textDelta('a'));
     await redis.xadd(logKey(streamId), '3-0', 'f', '.', 'e', Buffer.from([1, 99, 7]));
     await redis.hset(stateKey(streamId), 'seq', 3);
-    await producer.append(text('b'));
-    await producer.append(end, { ends: 'stream' });
+    await producer.append(textDelta('b'));
+    await producer.append(TEXT_END, { ends: 'stream' });
     const reader = new StreamReader(streamId, log, ignore);
     for (const seq of [1, 2, 4, 5]) {
       if (seq === 4) reader.receive({ seq: 3, terminal: false, encoded: Buffer.from([1, 99, 7]) });
@@ -227,7 +218,7 @@ describe('its end', () => {
     const streamId = await log.open(opening);
     const claim = await log.claim(streamId, 'chat', 'w1');
     const producer = log.producer(streamId, 'chat', claim);
-    for (const word of ['a', 'b', 'c']) await producer.append(text(word));
+    for (const word of ['a', 'b', 'c']) await producer.append(textDelta(word));
     const reader = new StreamReader(streamId, log, ignore);
     reader.catchUp();
     expect(seqsOf(await reader.next())).toEqual([1, 2, 3, 4]);
@@ -235,7 +226,7 @@ describe('its end', () => {
     await redis.hset(stateKey(streamId), 'seq', 2, 'chat:index', 1);
     reader.catchUp();
     await expect(reader.next()).rejects.toMatchObject({ code: 'queue_unavailable' });
-    await expect(producer.append(text('d'))).rejects.toMatchObject({ reason: 'gap' });
+    await expect(producer.append(textDelta('d'))).rejects.toMatchObject({ reason: 'gap' });
   });
 });
 
@@ -255,7 +246,7 @@ it('goes on after Redis was killed and came back', async () => {
 it('lets a stop overtake what waits', async () => {
   const streamId = await log.open(opening);
   const producer = log.producer(streamId, 'chat', await log.claim(streamId, 'chat', 'w1'));
-  for (let index = 0; index < 20; index += 1) await producer.append(text(`${index}`));
+  for (let index = 0; index < 20; index += 1) await producer.append(textDelta(`${index}`));
   await log.finish(streamId, new VoiceError('stream_cancelled'));
   const reader = new StreamReader(streamId, log, ignore);
   for (const message of await messagesOf(streamId)) reader.receive(message);

@@ -1,57 +1,36 @@
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { openRedis } from '../queue/redis.ts';
+import { type LogFixture, OPENING, openLogFixture, textDelta } from '../testing/log-fixture.ts';
 import { publishControl, subscribeControl, type ControlMessage } from './control-channel.ts';
 import { CONTROL_CHANNEL, logKey, stateKey, streamChannel, createStreamId } from './stream-key.ts';
-import { StreamLog } from './stream-log.ts';
-import { StreamSubscriber } from './stream-subscriber.ts';
+import type { StreamLog } from './stream-log.ts';
+import type { StreamSubscriber } from './stream-subscriber.ts';
 import { defineStreamScripts, type ScriptedRedis } from './stream-scripts.ts';
 
 let server: RedisServer;
 let redis: ScriptedRedis;
-let subscriberRedis: ScriptedRedis;
+let fixture: LogFixture;
 let log: StreamLog;
 let subscriber: StreamSubscriber;
 
-const ignore = () => undefined;
-const opening = {
-  tenantId: 'default',
-  gatewayId: 'g1',
-  kind: 'chat' as const,
-  model: 'm',
-  queueName: 'q',
-  maxLogBytes: 1e6,
-  ttlMs: 60_000,
-  logTtlMs: 30_000,
-};
-
-async function openProducer() {
-  const streamId = await log.open(opening);
-  const claim = await log.claim(streamId, 'chat', 'w1');
-  return { streamId, producer: log.producer(streamId, 'chat', claim) };
-}
-const text = (content: string) => ({ type: 'text-delta' as const, bytes: Buffer.from(content) });
+const opening = { ...OPENING, maxLogBytes: 1e6 };
 
 beforeAll(async () => {
   server = await startRedis();
-  redis = openRedis(server.url, { role: 'patient', onError: ignore });
-  subscriberRedis = openRedis(server.url, { role: 'subscriber', onError: ignore });
-  log = new StreamLog(redis);
-  subscriber = new StreamSubscriber(subscriberRedis, log);
+  fixture = openLogFixture(server.url);
+  ({ redis, log, subscriber } = fixture);
 });
 afterAll(async () => {
-  subscriber.close();
-  redis.disconnect();
-  subscriberRedis.disconnect();
+  fixture.close();
   await server.close();
 });
 
 it('hears nothing of other streams, and unsubscribes when the reader closes', async () => {
-  const [one, other] = [await openProducer(), await openProducer()];
+  const [one, other] = [await fixture.openProducer(opening), await fixture.openProducer(opening)];
   const reader = await subscriber.subscribe(one.streamId);
-  await other.producer.append(text('other'));
-  await one.producer.append(text('one'));
+  await other.producer.append(textDelta('other'));
+  await one.producer.append(textDelta('one'));
   const entries = await reader.next();
   expect(entries.map(({ event }) => event.type)).toEqual(['job-claim', 'text-delta']);
   reader.close();
@@ -61,9 +40,9 @@ it('hears nothing of other streams, and unsubscribes when the reader closes', as
 });
 
 it('wakes a reader whose message was lost within about a second', async () => {
-  const { streamId, producer } = await openProducer();
+  const { streamId, producer } = await fixture.openProducer(opening);
   const reader = await subscriber.subscribe(streamId);
-  await producer.append(text('a'));
+  await producer.append(textDelta('a'));
   await reader.next();
   // An entry without its message: what a dropped publish leaves behind.
   const { entries } = await log.read(streamId, 2, 1);
@@ -78,12 +57,12 @@ it('wakes a reader whose message was lost within about a second', async () => {
 
 it('subscribes again after Redis was killed, and reads what it missed', async () => {
   await redis.config('SET', 'appendfsync', 'always');
-  const { streamId, producer } = await openProducer();
+  const { streamId, producer } = await fixture.openProducer(opening);
   const reader = await subscriber.subscribe(streamId);
-  await producer.append(text('0,'));
+  await producer.append(textDelta('0,'));
   await server.kill();
   const writing = (async () => {
-    for (let index = 1; index < 30; index += 1) await producer.append(text(`${index},`));
+    for (let index = 1; index < 30; index += 1) await producer.append(textDelta(`${index},`));
     await producer.append({ type: 'text-end', finishReason: 'stop' }, { ends: 'stream' });
   })();
   await server.restart();
@@ -101,7 +80,7 @@ it('subscribes again after Redis was killed, and reads what it missed', async ()
 
 it('delivers control messages, and passes over what is none', async () => {
   const heard: ControlMessage[] = [];
-  await subscribeControl(subscriberRedis, (message) => heard.push(message));
+  await subscribeControl(fixture.subscriberRedis, (message) => heard.push(message));
   await redis.publish(CONTROL_CHANNEL, '{not json');
   await redis.publish(CONTROL_CHANNEL, 'null');
   await publishControl(redis, { type: 'stream-end', streamId: 's1' });
@@ -129,7 +108,7 @@ it('defines scripts once, and Redis takes them by their hash after a flush', asy
 });
 
 it('gives one stream to several readers, each at its own pace, until the last one closes', async () => {
-  const { streamId, producer } = await openProducer();
+  const { streamId, producer } = await fixture.openProducer(opening);
   const [one, other] = [await subscriber.subscribe(streamId), await subscriber.subscribe(streamId)];
   one.catchUp();
   other.catchUp();
@@ -138,10 +117,10 @@ it('gives one stream to several readers, each at its own pace, until the last on
       event.type === 'text-delta' ? [Buffer.from(event.bytes).toString()] : [],
     );
   expect([await contentsOf(one), await contentsOf(other)]).toEqual([[], []]); // the claim
-  await producer.append(text('a'));
+  await producer.append(textDelta('a'));
   expect(await contentsOf(one)).toEqual(['a']);
   one.close();
-  await producer.append(text('b'));
+  await producer.append(textDelta('b'));
   const seen: string[] = [];
   while (seen.length < 2) seen.push(...(await contentsOf(other)));
   expect(seen).toEqual(['a', 'b']);

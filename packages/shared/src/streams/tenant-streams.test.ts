@@ -2,22 +2,13 @@ import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { VoiceError } from '../errors/voice-error.ts';
 import { openRedis } from '../queue/redis.ts';
+import { OPENING } from '../testing/log-fixture.ts';
 import { stateKey, tenantStreamsKey } from './stream-key.ts';
-import { StreamLog, type StreamOpening } from './stream-log.ts';
+import { StreamLog } from './stream-log.ts';
 import type { ScriptedRedis } from './stream-scripts.ts';
 import { TenantStreams } from './tenant-streams.ts';
 
 const DAY_MS = 86_400_000;
-const opening: StreamOpening = {
-  tenantId: 'a',
-  gatewayId: 'g1',
-  kind: 'chat',
-  model: 'm',
-  queueName: 'q',
-  maxLogBytes: 1000,
-  ttlMs: 60_000,
-  logTtlMs: 30_000,
-};
 const ignore = () => undefined;
 
 let server: RedisServer;
@@ -28,7 +19,7 @@ let streams: TenantStreams;
 /** As the gateway does it: both at once. */
 async function open(tenantId: string, streamId: string): Promise<string> {
   await Promise.all([
-    log.open({ ...opening, tenantId }, streamId),
+    log.open({ ...OPENING, tenantId }, streamId),
     streams.add(tenantId, streamId),
   ]);
   return streamId;
