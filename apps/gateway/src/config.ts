@@ -48,6 +48,8 @@ const schema = z
     MAX_FILE_BYTES: wholeNumber(209_715_200, 1),
     MAX_BATCH_LINES: wholeNumber(50_000, 1),
     ...webhookConfig,
+    /** Of such an upload, between two pieces. */
+    UPLOAD_IDLE_TIMEOUT_MS: milliseconds(60_000),
     MAX_INPUT_CHARACTERS: wholeNumber(4096, 1),
     MAX_AUDIO_SECONDS: wholeNumber(7200, 1),
     /** What of a spoken answer also stands in `content`: what is not said (code), all of it, or nothing. */

@@ -32,11 +32,12 @@ const LAST_BYTES_MS = 500;
 /**
  * Slow headers and dead peers cost a bounded time. Keep-alive is above that of usual load
  * balancers (60 s): with Node's 5 s they see resets on reused connections. Headers: a key of 16 KB
- * is still told that it is wrong, 20 KB are refused.
+ * is still told that it is wrong, 20 KB are refused. Bodies have shorter times of their own, where
+ * they are read; a file of 200 MB may take all of this one (1 Mbit/s).
  */
 const SERVER_OPTIONS = {
   headersTimeout: 15_000,
-  requestTimeout: 120_000,
+  requestTimeout: 1_800_000,
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 5000,
   maxHeaderSize: 18_432,

@@ -42,10 +42,10 @@ export interface FileUpload {
 export function readFileForm(
   incoming: IncomingMessage,
   blobs: BlobStore,
-  maxBytes: number,
+  limits: { maxBytes: number; idleMs: number },
 ): Promise<FileUpload> {
   return readUploadForm(incoming, {
-    ...{ blobs, maxBytes },
+    ...{ blobs, ...limits },
     store: (file) => blobs.put(file, createFileId()),
     check: checkForm,
   });

@@ -9,6 +9,9 @@ import { ClientLeft } from '../replies/client-connection.ts';
  */
 export const DRAIN_FACTOR = 4;
 
+/** In which a body has to be there, from its first byte to its last. Not a file's, which has no such end. */
+export const BODY_TIMEOUT_MS = 120_000;
+
 /** OpenAI's sentence, which clients look for. */
 export const requestTooLarge = (maxBytes: number, readBytes: number): VoiceError =>
   new VoiceError('request_too_large', {
@@ -34,12 +37,17 @@ export function refuseEncoded(incoming: IncomingMessage): void {
   });
 }
 
-/** A whole body. Throws `request_too_large`, or ClientLeft when it ends early. */
-export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
+/** A whole body. Throws `request_too_large`, `request_timeout`, or ClientLeft when it ends early. */
+export function readBody(
+  incoming: IncomingMessage,
+  maxBytes: number,
+  timeoutMs = BODY_TIMEOUT_MS,
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     let parts: Buffer[] = [];
     let length = 0;
     const settle = (finish: () => void) => {
+      clearTimeout(timer);
       incoming.off('data', take).off('end', end).off('error', leave).off('close', leave);
       incoming.pause();
       finish();
@@ -56,6 +64,8 @@ export function readBody(incoming: IncomingMessage, maxBytes: number): Promise<B
         else resolve(parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts));
       });
     const leave = () => settle(() => reject(new ClientLeft()));
+    const late = () => settle(() => reject(new VoiceError('request_timeout')));
+    const timer = setTimeout(late, timeoutMs);
     incoming.on('data', take).on('end', end).on('error', leave).on('close', leave);
   });
 }

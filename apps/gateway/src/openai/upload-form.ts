@@ -1,28 +1,14 @@
 import type { IncomingMessage } from 'node:http';
 import { PassThrough, type Readable } from 'node:stream';
-import { Busboy, type BusboyHeaders } from '@fastify/busboy';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { ClientLeft } from '../replies/client-connection.ts';
-import {
-  DRAIN_FACTOR,
-  refuseEncoded,
-  requestTooLarge,
-  unsupportedContentType,
-} from './request-body.ts';
+import { MAX_PARTS, multipartFault, openForm, parseForm } from './multipart-form.ts';
+import { requestTooLarge } from './request-body.ts';
 
-/**
- * OpenAI's largest form has 22 parts without its lists of `languages[]` and `keywords[]`, which are
- * as long as their sender likes.
- */
-const MAX_PARTS = 40;
-const MAX_FIELD_BYTES = 65_536;
 const MAX_NAME_LENGTH = 200;
 /** Of a file, as file systems have it. */
 const MAX_FILE_NAME_LENGTH = 255;
-/** Part headers and fields around the file. */
-const FORM_OVERHEAD_BYTES = 65_536;
-
 export interface StoredFile {
   blobId: string;
   sizeBytes: number;
@@ -42,6 +28,11 @@ export interface UploadFormOptions<Stored extends StoredFile, Checked> {
   blobs: BlobStore;
   /** Of the file. */
   maxBytes: number;
+  /**
+   * Between two pieces of the form, however long all of it takes; without it all of it has
+   * `BODY_TIMEOUT_MS`.
+   */
+  idleMs?: number;
   /** Takes the file as it comes. */
   store(file: Readable): Promise<Stored>;
   /** May throw: then nothing stays in the store. */
@@ -51,13 +42,13 @@ export interface UploadFormOptions<Stored extends StoredFile, Checked> {
 /**
  * Reads a multipart form: its one `file` is stored as it comes, never whole in memory; its MIME
  * type is not looked at. Throws `unsupported_content_type`, `invalid_multipart`,
- * `request_too_large`, ClientLeft, or what `check` throws; then nothing stays in the store.
+ * `request_too_large`, `request_timeout`, ClientLeft, or what `check` throws; then nothing stays in the store.
  */
 export async function readUploadForm<Stored extends StoredFile, Checked>(
   incoming: IncomingMessage,
   options: UploadFormOptions<Stored, Checked>,
 ): Promise<Checked> {
-  const { maxBytes } = options;
+  const { maxBytes, idleMs } = options;
   const form = openForm(incoming, maxBytes);
   const parts = new FormParts(options);
   form.on('field', (name, value, _nameTruncated, valueTruncated) => {
@@ -71,7 +62,7 @@ export async function readUploadForm<Stored extends StoredFile, Checked>(
   for (const limit of ['partsLimit', 'filesLimit', 'fieldsLimit'] as const) {
     form.on(limit, () => parts.fail(multipartFault(`more than ${MAX_PARTS} parts`)));
   }
-  const readBytes = await parseForm(incoming, form, maxBytes).catch((error: Error) => {
+  const readBytes = await parseForm(incoming, form, { maxBytes, idleMs }).catch((error: Error) => {
     parts.abandon(error);
     return 0;
   });
@@ -171,71 +162,6 @@ class FormParts<Stored extends StoredFile, Checked> {
     }
   }
 }
-
-function openForm(incoming: IncomingMessage, maxBytes: number) {
-  const contentType = incoming.headers['content-type'] ?? '';
-  if (!/^multipart\/form-data\b/i.test(contentType)) {
-    throw unsupportedContentType(contentType, "'multipart/form-data'");
-  }
-  refuseEncoded(incoming);
-  try {
-    return new Busboy({
-      headers: incoming.headers as BusboyHeaders,
-      preservePath: true, // to see what `isHostile` is for
-      limits: {
-        fileSize: maxBytes,
-        files: 2, // the second one is refused by name
-        parts: MAX_PARTS,
-        fields: MAX_PARTS,
-        fieldSize: MAX_FIELD_BYTES,
-        headerPairs: 50,
-      },
-    });
-  } catch (cause) {
-    throw multipartFault('its Content-Type has no boundary', cause);
-  }
-}
-
-/**
- * Resolves with the number of bytes read when the form has ended. A refused one is read on, so
- * that its sender hears why, up to `DRAIN_FACTOR` times the limit.
- */
-function parseForm(
-  incoming: IncomingMessage,
-  form: ReturnType<typeof openForm>,
-  maxBytes: number,
-): Promise<number> {
-  return new Promise((resolve, reject) => {
-    let readBytes = 0;
-    const count = (part: Buffer) => {
-      readBytes += part.length;
-      if (readBytes <= maxBytes * DRAIN_FACTOR + FORM_OVERHEAD_BYTES) return;
-      incoming.off('data', count).unpipe(form).pause();
-      reject(requestTooLarge(maxBytes, readBytes));
-    };
-    incoming.on('data', count);
-    // The form is over before the request is: what is left unread would cost the connection.
-    const afterBody = (settle: () => void) => {
-      incoming.unpipe(form);
-      if (incoming.readableEnded) return settle();
-      incoming.once('end', settle);
-      incoming.resume();
-    };
-    form.on('finish', () => afterBody(() => resolve(readBytes)));
-    form.on('error', (error) => afterBody(() => reject(error)));
-    incoming.once('error', () => reject(new ClientLeft()));
-    incoming.once('close', () => {
-      if (!incoming.complete) reject(new ClientLeft());
-    });
-    incoming.pipe(form);
-  });
-}
-
-const multipartFault = (what: string, cause?: unknown): VoiceError =>
-  new VoiceError('invalid_multipart', {
-    message: `The multipart form could not be parsed: ${what}.`,
-    cause,
-  });
 
 const broken = (cause: unknown): VoiceError =>
   multipartFault('it ends early or is malformed', cause);

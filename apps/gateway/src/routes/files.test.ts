@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { expectError } from '@antiphon/testing/error-envelope';
 import { type FormPart, multipartBody, multipartType } from '@antiphon/testing/multipart';
+import { rawHttp } from '@antiphon/testing/raw-http';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -23,6 +24,7 @@ beforeAll(async () => {
   gateway = await openTestGateway(redis.url, {
     API_KEYS: Object.values(KEYS).join(','),
     MAX_FILE_BYTES: String(LIMIT_BYTES),
+    UPLOAD_IDLE_TIMEOUT_MS: '1000',
   });
 });
 afterAll(async () => {
@@ -199,6 +201,21 @@ describe('an upload', () => {
     socket.destroy();
     await until(async () => (await stored()).length === 0, { what: 'no file' });
     expect((await list()).data).toEqual([]);
+  });
+
+  it('that stalls is told so, and leaves nothing', async () => {
+    const body = multipartBody([{ ...lines, value: randomBytes(200_000) }, batch]);
+    const head = [
+      'POST /v1/files HTTP/1.1',
+      'host: 127.0.0.1',
+      `authorization: Bearer ${KEYS.one}`,
+      `content-type: ${multipartType()}`,
+      `content-length: ${body.length}`,
+    ].join('\r\n');
+    const begun = [`${head}\r\n\r\n`, body.subarray(0, 100_000)];
+    const { responses } = await rawHttp(gateway.port, begun);
+    await expectError(responses[0], { status: 408, code: null });
+    expect(await stored()).toEqual([]);
   });
 
   it('is heard to its end when the store fails, and told', async () => {
