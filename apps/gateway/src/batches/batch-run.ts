@@ -28,6 +28,8 @@ export interface BatchRunOptions {
   /** Aborts what workers do for the batch. */
   stopLines: (batchId: string) => Promise<void>;
   signal: AbortSignal;
+  /** 30 s unless told. */
+  leastStandstillMs?: number;
 }
 
 /**
@@ -37,11 +39,14 @@ export interface BatchRunOptions {
 export class BatchRun {
   readonly #options: BatchRunOptions;
   readonly #wake = new Wake();
-  #standstillMs = LEAST_STANDSTILL_MS;
+  readonly #leastStandstillMs: number;
+  #standstillMs: number;
   #retryMs = LEAST_RETRY_MS;
 
   constructor(options: BatchRunOptions) {
     this.#options = options;
+    this.#leastStandstillMs = options.leastStandstillMs ?? LEAST_STANDSTILL_MS;
+    this.#standstillMs = this.#leastStandstillMs;
   }
 
   /** Resolves with whether the batch is over: not when the signal came first. Never rejects. */
@@ -137,7 +142,7 @@ export class BatchRun {
       if (recordedOf(now) !== recorded) {
         recorded = recordedOf(now);
         movedAtMs = performance.now();
-        this.#standstillMs = LEAST_STANDSTILL_MS;
+        this.#standstillMs = this.#leastStandstillMs;
       }
       const fed = feed.isOver ? 0 : await feed.feed(recorded);
       if (fed > 0) {

@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers';
 import { batchKey, createBatchId } from '@antiphon/shared/batches/batch-key';
 import { type BatchRecord, isOver } from '@antiphon/shared/batches/batch-record';
 import type { LineContext, LineHandler } from '@antiphon/shared/batches/line-handler';
+import { LineProducer } from '@antiphon/shared/batches/line-producer';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { createFileId } from '@antiphon/shared/files/file-record';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
@@ -19,6 +20,7 @@ import {
   startScriptedLane,
 } from '../testing/scripted-lane.ts';
 import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
+import { BatchRun } from './batch-run.ts';
 
 let server: RedisServer;
 let redis: Redis;
@@ -364,6 +366,28 @@ describe('the window', () => {
     expect(most).toBeGreaterThan(0);
     expect(most).toBeLessThanOrEqual(64);
   });
+});
+
+it('jobs that Redis has lost are queued again when nothing moves', async () => {
+  const gateway = await openGateway();
+  await gateway.runner.stop();
+  const lane = await openSpeech(gateway, { takesLines: false });
+  const id = await createBatch(gateway, speechLines(100));
+  const producer = new LineProducer(gateway.context.queueRedis, () => undefined);
+  const stop = new AbortController();
+  const running = new BatchRun({
+    ...{ context: gateway.context, producer, batchId: id, signal: stop.signal },
+    ...{ stopLines: async () => undefined, leastStandstillMs: 100 },
+  }).run();
+  const waiting = () => redis.llen('bull:tts-scripted-batch:wait');
+  await until(async () => (await waiting()) >= 48);
+  const lost = await redis.keys('bull:tts-scripted-batch:*');
+  await redis.del(...lost);
+  await until(async () => (await waiting()) >= 48);
+  await lane.takeLines();
+  expect(await untilOver(gateway, id)).toMatchObject({ status: 'completed', completed: 100 });
+  expect(await running).toBe(true);
+  await producer.close();
 });
 
 /** Lines that go on until they are told to end, or aborted. */
