@@ -115,7 +115,7 @@ describe.each([
       listed.push(file.id);
     }
     expect(listed).toEqual(files.map(({ id }) => id));
-    for await (const file of openai.files.list()) await openai.files.delete(file.id);
+    for await (const { id } of openai.files.list({ limit: 2 })) await openai.files.delete(id);
     expect(await stored()).toEqual([]);
   });
 

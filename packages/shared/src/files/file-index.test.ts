@@ -36,7 +36,9 @@ it('knows a file once, for its tenant', async () => {
   expect(await files.remove('two', file.id)).toBe(false);
   expect(await files.remove('one', file.id)).toBe(true);
   expect(await files.get('one', file.id)).toBeUndefined();
-  expect(await redis.keys('*')).toEqual(['antiphon:files:sequence']);
+  const left = ['antiphon:files:sequence', `antiphon:tenant:one:files:gone:${file.id}`];
+  expect((await redis.keys('*')).toSorted()).toEqual(left);
+  expect(await redis.pttl(left[1] ?? '')).toBeGreaterThan(0);
 });
 
 it('lists in both orders, by purpose, in pages', async () => {
@@ -52,6 +54,23 @@ it('lists in both orders, by purpose, in pages', async () => {
   expect(await ids({ limit: 9, order: 'asc', purpose: 'batch' })).toEqual([[a.id, c.id], false]);
   expect(await ids({ limit: 1, order: 'asc', purpose: 'batch' })).toEqual([[a.id], true]);
   expect(await ids({ limit: 9, order: 'asc', after: 'file-x' })).toBeUndefined();
+});
+
+it.each(['asc', 'desc'] as const)('goes on behind a file that is gone, %s', async (order) => {
+  const added = [];
+  for (let count = 0; count < 5; count += 1) added.push((await add()).id);
+  const expected = order === 'asc' ? added : added.toReversed();
+  const seen: string[] = [];
+  for (let after: string | undefined; seen.length < 5; after = seen.at(-1)) {
+    const page = await files.list('one', { limit: 2, order, after, purpose: 'batch' });
+    for (const { id } of page?.files ?? []) {
+      seen.push(id);
+      await files.remove('one', id);
+    }
+    expect(page?.hasMore).toBe(seen.length < 5);
+  }
+  expect(seen).toEqual(expected);
+  expect(await files.list('two', { limit: 2, order, after: seen[0] })).toBeUndefined();
 });
 
 it('forgets what has expired, at once for its readers', async () => {

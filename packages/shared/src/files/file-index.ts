@@ -5,6 +5,8 @@ import {
   FILE_EXPIRY_KEY,
   FILE_SEQUENCE_KEY,
   fileKey,
+  GONE_FILE_TTL_MS,
+  goneFileKey,
   purposeFilesKey,
   tenantFilesKey,
 } from './file-key.ts';
@@ -55,17 +57,14 @@ export class FileIndex {
     return record?.tenantId === tenantId ? record : undefined;
   }
 
-  /** Undefined when there is no file `after`. */
+  /** Undefined when there is no file `after`, and was none an hour ago. */
   async list(tenantId: string, options: FilePageOptions): Promise<FilePage | undefined> {
     const { purpose, limit, order, after } = options;
     const key =
       purpose === undefined ? tenantFilesKey(tenantId) : purposeFilesKey(tenantId, purpose);
-    let start = 0;
-    if (after !== undefined) {
-      const rank = await this.#rank(key, after, order);
-      if (rank === undefined) return undefined;
-      start = rank + 1;
-    }
+    const rank = after === undefined ? 0 : await this.#rankBehind(tenantId, after, { key, order });
+    if (rank === undefined) return undefined;
+    let start = rank;
     const files: FileRecord[] = [];
     // Some may have expired since: more are read until the page is full.
     while (files.length <= limit) {
@@ -122,17 +121,27 @@ export class FileIndex {
     return this.#redis.mget(fileIds.map((fileId) => fileKey(fileId))).catch(throwStoreFault);
   }
 
-  async #rank(key: string, fileId: string, order: 'asc' | 'desc'): Promise<number | undefined> {
-    const rank = await (
-      order === 'asc' ? this.#redis.zrank(key, fileId) : this.#redis.zrevrank(key, fileId)
-    ).catch(throwStoreFault);
-    return rank ?? undefined;
+  /** How many files of the list at `key` come before that behind `fileId`. */
+  async #rankBehind(
+    tenantId: string,
+    fileId: string,
+    { key, order }: { key: string; order: 'asc' | 'desc' },
+  ): Promise<number | undefined> {
+    const place =
+      (await this.#redis.zscore(tenantFilesKey(tenantId), fileId).catch(throwStoreFault)) ??
+      (await this.#redis.get(goneFileKey(tenantId, fileId)).catch(throwStoreFault));
+    if (place === null) return undefined;
+    const [first, last] = order === 'asc' ? ['-inf', place] : [place, '+inf'];
+    return this.#redis.zcount(key, first, last).catch(throwStoreFault);
   }
 
   /** The record last: a process that dies in between leaves what the next one finds. */
   async #forget({ id, tenantId, purpose }: FileRecord): Promise<void> {
-    await this.#redis
-      .multi()
+    const place = await this.#redis.zscore(tenantFilesKey(tenantId), id).catch(throwStoreFault);
+    const gone = goneFileKey(tenantId, id);
+    const step = this.#redis.multi();
+    if (place !== null) step.set(gone, place, 'PX', GONE_FILE_TTL_MS);
+    await step
       .zrem(tenantFilesKey(tenantId), id)
       .zrem(purposeFilesKey(tenantId, purpose), id)
       .zrem(FILE_EXPIRY_KEY, id)
