@@ -13,6 +13,7 @@ import { requestMetrics } from './middleware/request-metrics.ts';
 import { assistant } from './routes/assistant.ts';
 import { audioSpeech } from './routes/audio-speech.ts';
 import { audioTranscriptions } from './routes/audio-transcriptions.ts';
+import { batchEvents } from './routes/batch-events.ts';
 import { batchById, batchCancel, batchCreate, batchList } from './routes/batches.ts';
 import { chatCompletions } from './routes/chat-completions.ts';
 import { addDocs } from './routes/docs.ts';
@@ -128,6 +129,7 @@ function addBatchRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): 
   app.post('/v1/batches', batchCreate(context));
   app.get('/v1/batches', batchList(context));
   app.get('/v1/batches/:id', batchById(context));
+  app.get('/v1/batches/:id/events', batchEvents(context));
   app.post('/v1/batches/:id/cancel', batchCancel(context));
 }
 

@@ -12,11 +12,12 @@ export class Wake {
   async wait(timeoutMs: number, signal: AbortSignal): Promise<void> {
     if (!this.#called && !signal.aborted) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, timeoutMs);
         const resume = () => {
           clearTimeout(timer);
+          signal.removeEventListener('abort', resume); // it may live as long as the process
           resolve();
         };
+        const timer = setTimeout(resume, timeoutMs);
         this.#resume = resume;
         signal.addEventListener('abort', resume, { once: true });
       });

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { batchObjectSchema } from './batch-object.ts';
 import { batchListQuery, batchRequestSchema } from './batch-request.ts';
-import type { GatewayOperation } from './gateway-operation.ts';
+import { EVENTS, type GatewayOperation } from './gateway-operation.ts';
 
 const batchId = z.object({ id: z.string().describe('`batch_…`') });
 
@@ -44,6 +44,17 @@ export const BATCH_OPERATIONS: GatewayOperation[] = [
     summary: 'How far one of your batches is',
     parameters: batchId,
     answer: batchObjectSchema,
+  },
+  {
+    method: 'get',
+    path: '/v1/batches/{id}/events',
+    tag: 'batches',
+    summary: 'How far one of your batches is, at once and again with each change',
+    description:
+      'At most four times a second; the last one says how it ended, and `data: [DONE]` follows. Lines that begin with `:` keep the connection open. A gateway that stops says so as an error: ask again.',
+    parameters: batchId,
+    answers: [EVENTS],
+    event: batchObjectSchema,
   },
   {
     method: 'post',
