@@ -4,7 +4,7 @@ import { type JsonBody, parseJsonObject } from '../openai/json-body.ts';
 import { type InputLine, MAX_LINE_BYTES } from './input-lines.ts';
 
 /** Of characters; they stand in every line of the answer. */
-export const MAX_CUSTOM_ID_LENGTH = 512;
+const MAX_CUSTOM_ID_LENGTH = 512;
 
 type Fault = Omit<BatchFault, 'line'>;
 

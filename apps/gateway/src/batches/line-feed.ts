@@ -12,7 +12,7 @@ import { FIRST_LINE, type InputLine, type LinePlace, readBlock } from './input-l
 import { openInput } from './input-blob.ts';
 import { STAGE_OF, planLine } from './line-plan.ts';
 
-/** Fed at once: a transaction in Redis holds everybody else up. */
+/** Planned, and sent to Redis, in one go. */
 const MOST_AT_ONCE = 64;
 const LEAST_AT_ONCE = 16;
 const LEAST_WINDOW = 64;
@@ -22,7 +22,7 @@ const WAITING_PER_TURN = 16;
 const PLAN_SLICE_MS = 10;
 
 /** These say nothing of the line: it is fed again when they are over. */
-const OUTAGES = new Set(['queue_unavailable', 'storage_full']);
+const OUTAGES = new Set(['queue_unavailable', 'storage_full', 'storage_unavailable']);
 
 /** One walk over the input of a batch: feeds what had no result when it began, in order. */
 export class LineFeed {

@@ -45,10 +45,10 @@ const lines = (...numbers: number[]): BatchLineJob[] =>
 const queued = async () =>
   (await queue.getWaiting()).map(({ data }) => (data as BatchLineJob).line);
 
-it('lines are queued in order, each once', async () => {
+it('lines are queued once', async () => {
   await producer.enqueue(NAME, lines(0, 1, 2));
   await producer.enqueue(NAME, lines(1, 2, 3));
-  expect((await queued()).toSorted()).toEqual([0, 1, 2, 3]);
+  expect(await queued()).toEqual([0, 1, 2, 3]);
   const [job] = await queue.getWaiting(0, 0);
   expect(job?.opts).toMatchObject({ attempts: 3, removeOnComplete: true, removeOnFail: true });
 });
@@ -57,7 +57,7 @@ it('a Redis that has forgotten the scripts takes them all the same', async () =>
   await producer.enqueue(NAME, lines(0));
   await redis.script('FLUSH');
   await producer.enqueue(NAME, lines(1, 2));
-  expect((await queued()).toSorted()).toEqual([0, 1, 2]);
+  expect(await queued()).toEqual([0, 1, 2]);
 });
 
 it('a Redis that is away is told at once', async () => {

@@ -31,11 +31,7 @@ export class LineProducer {
       const jobId = batchLineJobId(data.batchId, data.line);
       return { name: data.work.type, data, opts: { ...BATCH_LINE_JOB_OPTIONS, jobId } };
     });
-    await queue
-      .addBulk(jobs)
-      // One transaction, which cannot load the scripts that a flushed Redis has forgotten.
-      .catch(() => Promise.all(jobs.map(({ name, data, opts }) => queue.add(name, data, opts))))
-      .catch(throwStoreFault);
+    await queue.addBulk(jobs).catch(throwStoreFault);
   }
 
   async close(): Promise<void> {
