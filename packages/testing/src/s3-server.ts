@@ -6,8 +6,11 @@ import { answer, sendFault } from './s3-server/answer.ts';
 import { S3Bucket, S3Fault } from './s3-server/bucket.ts';
 import { refusal, type S3Credentials } from './s3-server/signature.ts';
 
-/** `answer`: as a server would. `error`: 500. `cut`: the connection breaks in the middle of the answer. */
-export type S3Fate = 'answer' | 'error' | 'cut';
+/**
+ * `answer`: as a server would. `error`: 500. `missing`: 501. `cut`: the connection breaks in the
+ * middle of the answer.
+ */
+export type S3Fate = 'answer' | 'error' | 'missing' | 'cut';
 
 /**
  * A real HTTP server on loopback that answers what this project asks of S3, and takes only what is
@@ -54,6 +57,7 @@ export async function startS3Server({ pageSize = 1000 }: S3ServerOptions = {}): 
     if (bucketName !== BUCKET) throw new S3Fault(404, 'NoSuchBucket');
     const fate = decide(line);
     if (fate === 'error') throw new S3Fault(500, 'InternalError');
+    if (fate === 'missing') throw new S3Fault(501, 'NotImplemented');
     if (fate === 'cut') cutAfter(response, 100);
     answer(
       { ...{ bucket, bucketName, key: key.join('/'), method, query, headers, body }, pageSize },

@@ -121,6 +121,15 @@ describe('a bucket', () => {
     }
   });
 
+  it('that has no list of uploads is swept all the same', async () => {
+    await start();
+    server.decide((line) => (line.includes('?uploads') ? 'missing' : 'answer'));
+    await store.put(Readable.from(['a']));
+    await opened.age();
+    expect(await store.sweep(3_600_000)).toBe(1);
+    expect(server.requests.at(-1)).toMatch(/^GET .*[?&]uploads/);
+  });
+
   it('tells a fault without its secrets', async () => {
     await start();
     server.decide(() => 'error');
