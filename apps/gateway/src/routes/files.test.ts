@@ -379,3 +379,18 @@ describe('the content', () => {
     expect(gone.status).toBe(404);
   });
 });
+
+it('a page that may call may delete as well, and read the name of a file', async () => {
+  const origin = 'https://page.example';
+  const open = await openTestGateway(redis.url, { CORS_ORIGINS: origin });
+  const asked = (method: string) =>
+    fetch(`${open.url}/v1/files/file-x`, {
+      method,
+      headers: { origin, 'access-control-request-method': 'DELETE' },
+    });
+  const preflight = await asked('OPTIONS');
+  expect(preflight.headers.get('access-control-allow-methods')).toContain('DELETE');
+  const exposed = (await asked('DELETE')).headers.get('access-control-expose-headers');
+  expect(exposed).toContain('content-disposition');
+  await open.close();
+});
