@@ -80,6 +80,7 @@ export class BatchRunner {
         this.#renewedAtMs = performance.now();
       }
       const found = await this.#leases.adopt(MOST_RUNS - this.#kept.size);
+      if (this.#stopping.signal.aborted) await this.#leases.handOver(found);
       for (const batchId of found) this.#keep(batchId);
       this.#failed = false;
     } catch (error) {
