@@ -31,7 +31,7 @@ CMD ["node", "apps/llm-worker/src/main.ts"]
 
 FROM node:26-bookworm-slim AS tts-worker
 RUN apt-get update -qq \
- && apt-get install -y -qq --no-install-recommends espeak-ng \
+ && apt-get install -y -qq --no-install-recommends espeak-ng ffmpeg \
  && rm -rf /var/lib/apt/lists/* \
  && mkdir /data && chown node:node /data
 ENV NODE_ENV=production DATA_DIR=/data HEALTH_PORT=9000
