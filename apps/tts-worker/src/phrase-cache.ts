@@ -5,7 +5,7 @@ import type { SpeechCache } from '@antiphon/shared/storage/speech-cache';
 import type { PhraseRequest } from './phrase-audio.ts';
 
 /** Raised when the way from an engine's samples to the log's (resampling, trimming) changes. */
-const SOUND_VERSION = 1;
+const SOUND_VERSION = 2;
 
 /** `tenant`: nobody hears by the time an answer takes what another key has had said. */
 export type CacheScope = 'tenant' | 'shared';

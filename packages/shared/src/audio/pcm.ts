@@ -1,4 +1,5 @@
 import { BYTES_PER_SAMPLE } from './audio-format.ts';
+import { FilterBank } from './filter-bank.ts';
 
 /** Joins byte arrays. A single one is returned as it is, without a copy. */
 export function concatenate(parts: readonly Uint8Array[]): Uint8Array {
@@ -90,7 +91,8 @@ interface Filter {
   /** Input samples on each side of an output sample. */
   halfLength: number;
   /** Rows of `2 * halfLength` weights, one per phase between two input samples. */
-  rows: Float32Array[];
+  bank: FilterBank;
+  rowCount: number;
 }
 
 const filters = new Map<string, Filter>();
@@ -117,7 +119,7 @@ function designFilter(fromRatio: number, toRatio: number): Filter {
   for (let phase = 0; phase <= phases; phase += 1) {
     rows.push(filterRow(phase / phases, halfLength, bandwidth * ROLLOFF));
   }
-  return { halfLength, rows };
+  return { halfLength, bank: new FilterBank(rows), rowCount: rows.length };
 }
 
 function filterRow(fraction: number, halfLength: number, bandwidth: number): Float32Array {
@@ -203,15 +205,22 @@ class SincResampler implements Resampler {
 
   /** Makes the output samples whose input sample lies before `baseLimit`. */
   #produce(baseLimit: number): Uint8Array {
-    const { halfLength, rows } = this.#filter;
+    const { halfLength, bank, rowCount } = this.#filter;
     const count = this.#countBefore(baseLimit);
     const output = new Int16Array(count);
     const wholeStep = Math.floor(this.#fromRatio / this.#toRatio);
     const phaseStep = this.#fromRatio % this.#toRatio;
-    const rowsPerPhase = (rows.length - 1) / this.#toRatio;
+    const rowsPerPhase = (rowCount - 1) / this.#toRatio;
+    let windowStart = 0;
+    let windowEnd = 0;
     for (let index = 0; index < count; index += 1) {
-      const row = rows[Math.round(this.#phase * rowsPerPhase)];
-      if (row) output[index] = clipToInt16(this.#weigh(row, this.#base - halfLength + 1));
+      const start = this.#base - halfLength + 1;
+      if (start >= windowEnd) {
+        windowStart = start;
+        windowEnd = start + bank.load(this.#buffer.subarray(start, this.#buffered));
+      }
+      const row = Math.round(this.#phase * rowsPerPhase);
+      output[index] = clipToInt16(bank.weigh(row, start - windowStart));
       this.#base += wholeStep;
       this.#phase += phaseStep;
       if (this.#phase >= this.#toRatio) {
@@ -227,15 +236,6 @@ class SincResampler implements Resampler {
   #countBefore(baseLimit: number): number {
     const distance = (baseLimit - this.#base) * this.#toRatio - this.#phase;
     return distance <= 0 ? 0 : Math.ceil(distance / this.#fromRatio);
-  }
-
-  #weigh(row: Float32Array, start: number): number {
-    const buffer = this.#buffer;
-    let sum = 0;
-    for (let tap = 0; tap < row.length; tap += 1) {
-      sum += (row[tap] as number) * (buffer[start + tap] as number);
-    }
-    return sum;
   }
 
   #forget(samples: number): void {
