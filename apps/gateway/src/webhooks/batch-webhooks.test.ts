@@ -13,9 +13,10 @@ import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
-import OpenAI from 'openai';
+import OpenAI, { toFile } from 'openai';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../config.ts';
+import { openTestGateway } from '../testing/test-gateway.ts';
 import { type BatchWebhooks, openBatchWebhooks } from './batch-webhooks.ts';
 import { describeEnd } from './webhook-event.ts';
 
@@ -206,6 +207,22 @@ it('is told by another gateway when the first one is cut off from Redis', async 
   open();
   await until(() => lines.includes('webhook delivered'), { timeoutMs: 10_000 });
   expect(deliveries).toHaveLength(2);
+});
+
+it('is told by the gateway that runs the batch', async () => {
+  const gateway = await openTestGateway(server.url, {
+    BATCH_WEBHOOK_URL: `http://127.0.0.1:${portOf(receiver)}/hook`,
+    BATCH_WEBHOOK_SECRET: SECRET,
+  });
+  const openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 });
+  const file = await toFile(Buffer.from('no json'), 'lines.jsonl');
+  const { id: input } = await openai.files.create({ purpose: 'batch', file });
+  const { id } = await openai.batches.create({
+    ...{ input_file_id: input, endpoint: '/v1/chat/completions', completion_window: '24h' },
+  });
+  await until(() => deliveries.length === 1);
+  expect(await unwrap(first())).toMatchObject({ type: 'batch.failed', data: { id } });
+  await gateway.close();
 });
 
 it('never logs where it calls, nor the secret', async () => {
