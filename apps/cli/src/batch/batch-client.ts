@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { APIError } from 'openai';
 import type { Api } from '../api.ts';
 import { BrokenAnswer } from '../api-failure.ts';
@@ -23,8 +24,9 @@ export const isOver = ({ status }: Batch): boolean => OVER.has(status);
 const COMPLETION_WINDOW = '24h';
 /** Tries of one download; each goes on where the one before broke off. */
 const TRIES = 3;
-/** How long one deletion may take. */
-const DELETE_WITHIN_MS = 10_000;
+/** How often a server with limits is waited for, and how long at most each time. */
+const MOST_WAITS = 10;
+const MOST_WAIT_SECONDS = 60;
 const DELETES_AT_ONCE = 8;
 
 export interface NewBatch {
@@ -34,7 +36,10 @@ export interface NewBatch {
   key: string;
 }
 
-/** Files and batches of the server. All methods reject with what the SDK throws. */
+/**
+ * Files and batches of the server. All methods reject with what the SDK throws. A book has hundreds
+ * of files: where a limit of requests says so, the next one waits.
+ */
 export class BatchClient {
   readonly #api: Api;
   #hasEvents = true;
@@ -48,7 +53,10 @@ export class BatchClient {
     const form = new FormData();
     form.set('purpose', purpose);
     form.set('file', file, file.name);
-    const { id } = await this.#api.client.post<{ id?: unknown }>('/files', { body: form, signal });
+    const { id } = await patiently(
+      () => this.#api.client.post<{ id?: unknown }>('/files', { body: form, signal }),
+      signal,
+    );
     if (typeof id !== 'string') throw new BrokenAnswer('the server sent a file without an id');
     return id;
   }
@@ -57,11 +65,10 @@ export class BatchClient {
     const body = {
       ...{ input_file_id: inputFileId, endpoint, completion_window: COMPLETION_WINDOW },
     };
-    return checked(
-      await this.#api.client.post<unknown>('/batches', {
-        ...{ body, signal, headers: { 'idempotency-key': key } },
-      }),
-    );
+    const headers = { 'idempotency-key': key };
+    const create = () =>
+      this.#api.client.post<unknown>('/batches', { ...{ body, headers, signal } });
+    return checked(await patiently(create, signal));
   }
 
   async get(batchId: string, signal: AbortSignal): Promise<Batch> {
@@ -132,8 +139,8 @@ export class BatchClient {
     const deleteSome = async (): Promise<void> => {
       for (let id = left.shift(); id !== undefined && !signal.aborted; id = left.shift()) {
         const path = `/files/${encodeURIComponent(id)}`;
-        const within = AbortSignal.any([signal, AbortSignal.timeout(DELETE_WITHIN_MS)]);
-        await this.#api.client.delete(path, { signal: within }).catch(() => undefined);
+        const deletion = (): Promise<unknown> => this.#api.client.delete(path, { signal });
+        await patiently(deletion, signal).catch(() => undefined);
       }
     };
     await Promise.all(Array.from({ length: DELETES_AT_ONCE }, deleteSome));
@@ -145,11 +152,13 @@ export class BatchClient {
     signal: AbortSignal,
   ): Promise<AsyncIterable<Uint8Array>> {
     const range = offset === 0 ? {} : { range: `bytes=${offset}-` };
-    const response = await this.#api.client
-      .get(`/files/${encodeURIComponent(fileId)}/content`, {
-        ...{ signal, headers: { accept: 'application/binary', ...range } },
-      })
-      .asResponse();
+    const request = () =>
+      this.#api.client
+        .get(`/files/${encodeURIComponent(fileId)}/content`, {
+          ...{ signal, headers: { accept: 'application/binary', ...range } },
+        })
+        .asResponse();
+    const response = await patiently(request, signal);
     if (offset > 0 && response.status !== 206) {
       await response.body?.cancel();
       throw new CliError(
@@ -158,6 +167,20 @@ export class BatchClient {
       );
     }
     return response.body ?? new Blob().stream();
+  }
+}
+
+async function patiently<T>(request: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (let waits = 0; ; waits += 1) {
+    try {
+      return await request();
+    } catch (thrown) {
+      const isLimit = thrown instanceof APIError && thrown.status === 429;
+      if (!isLimit || waits === MOST_WAITS) throw thrown;
+      const told = Number(thrown.headers?.get('retry-after') ?? Number.NaN);
+      const seconds = told >= 0 ? Math.min(told, MOST_WAIT_SECONDS) : waits + 1;
+      await delay(seconds * 1000, undefined, { signal });
+    }
   }
 }
 

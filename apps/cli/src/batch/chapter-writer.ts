@@ -22,26 +22,33 @@ interface SoundFile {
  * its parts there. A part that is gone from the server counts as one that failed.
  */
 export async function writeChapters(book: Book): Promise<void> {
-  const { client, progress, keep, signal } = book;
-  for (const chapter of book.chapters) {
-    const parts = partsOf(book, chapter);
-    if (!(chapter.number in progress.chapters)) {
-      if (!parts.every(({ index }) => index in progress.sounds)) continue;
-      const written = await writeChapter(book, chapter, parts);
-      if (written) progress.chapters[chapter.number] = written;
-      await save(book);
-      if (!written) continue;
-    }
-    const sounds = parts.flatMap(({ index }) => progress.sounds[index] ?? []);
-    if (keep || sounds.length === 0) continue;
-    await client.deleteFiles(
-      sounds.map(({ fileId }) => fileId),
-      signal,
-    );
-    signal.throwIfAborted();
-    for (const { index } of parts) delete progress.sounds[index];
-    await save(book);
+  try {
+    for (const chapter of book.chapters) await finishChapter(book, chapter);
+  } finally {
+    book.context.terminal.status('');
   }
+}
+
+async function finishChapter(book: Book, chapter: BookChapter): Promise<void> {
+  const { client, context, progress, keep, signal } = book;
+  const parts = partsOf(book, chapter);
+  if (!(chapter.number in progress.chapters)) {
+    if (!parts.every(({ index }) => index in progress.sounds)) return;
+    context.terminal.status(`writing ${chapter.title} …`);
+    const written = await writeChapter(book, chapter, parts);
+    if (written) progress.chapters[chapter.number] = written;
+    await save(book);
+    if (!written) return;
+  }
+  const sounds = parts.flatMap(({ index }) => progress.sounds[index] ?? []);
+  if (keep || sounds.length === 0) return;
+  await client.deleteFiles(
+    sounds.map(({ fileId }) => fileId),
+    signal,
+  );
+  signal.throwIfAborted();
+  for (const { index } of parts) delete progress.sounds[index];
+  await save(book);
 }
 
 async function writeChapter(

@@ -212,6 +212,28 @@ describe('a stop', () => {
     );
   });
 
+  it('a limit of requests is waited for, and nothing stays behind because of it', async () => {
+    await start();
+    const limit = {
+      type: 'status',
+      ...{ status: 429, body: { error: { message: 'Slow down.' } } },
+      headers: { 'retry-after': '0' },
+    } as const;
+    for (const [method, pattern] of [
+      ['POST', /^\/files$/],
+      ['POST', /^\/batches$/],
+      ['GET', /\/content$/],
+      ['DELETE', /^\/files\//],
+    ] as const) {
+      const isHeld = (request: { method: string; path: string }) =>
+        request.method === method && pattern.test(request.path);
+      server.script({ when: isHeld, times: 2, fault: limit });
+    }
+    expect(await speak('--format', 'pcm')).toMatchObject({ code: 0 });
+    expect(server.requests.filter(({ status }) => status === 429)).toHaveLength(8);
+    expect([...server.batches.files.keys()]).toStrictEqual([]);
+  });
+
   it('sounds that the server has lost are spoken again', async () => {
     await start();
     const first = startCli(['batch', 'speak', 'tale.txt', '--format', 'pcm'], {
