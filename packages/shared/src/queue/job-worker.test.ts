@@ -377,7 +377,7 @@ describe('close', () => {
         await wait({ signal });
       });
       const { reader } = await ask();
-      await until(() => worker.activeCount === 1);
+      await until(() => reader.producedSeq >= 2);
       await worker.close(100);
       expect(await answerOf(reader)).toEqual({ text: 'a', error: 'server_shutting_down' });
     },
