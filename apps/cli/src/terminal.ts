@@ -47,8 +47,8 @@ export function createTerminal(
   const showStatus = (text: string): void => {
     if (!hasStatus || (text === '' && shown === '')) return;
     shown = text;
-    // A line that is broken by the terminal could not be erased.
-    stderr.write(ERASE_LINE + oneLine(text).slice(0, (stderr.columns ?? 80) - 1));
+    // A line that is broken by the terminal could not be erased. Some do not tell their width.
+    stderr.write(ERASE_LINE + oneLine(text).slice(0, (stderr.columns || 80) - 1));
   };
   return {
     isTty,

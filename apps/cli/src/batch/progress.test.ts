@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { createTerminal } from '../terminal.ts';
 import { clock, Progress, timestamp } from './progress.ts';
 
-function open(isTTY: boolean) {
+function open(isTTY: boolean, columns = 80) {
   const written: string[] = [];
-  const stderr = Object.assign(new PassThrough(), { isTTY, columns: 80 });
+  const stderr = Object.assign(new PassThrough(), { isTTY, columns });
   stderr.on('data', (part: Buffer) => written.push(part.toString()));
   const terminal = createTerminal({ stdout: new PassThrough(), stderr }, () => undefined);
   let nowMs = 0;
@@ -37,6 +37,17 @@ describe('on a terminal', () => {
     for (const line of written) expect(line.length).toBeLessThan(85);
   });
 
+  it('is cut to the width of the terminal, where that tells one', () => {
+    for (const [columns, shown] of [
+      [33, `${'░'.repeat(24)} 0 % 0 o`],
+      [0, `${'░'.repeat(24)} 0 % 0 of 400 lines`],
+    ] as const) {
+      const { at, written } = open(true, columns);
+      at(0, 0);
+      expect(written.at(-1)).toBe(`\r\u001b[2K${shown}`);
+    }
+  });
+
   it('smooths the rate, and begins anew with the next batch', () => {
     const { at, written } = open(true);
     at(0, 0);
@@ -45,6 +56,10 @@ describe('on a terminal', () => {
     at(31, 160);
     expect(written.at(-1)).toMatch(/160 of 400 lines, 5\.6 lines\/s/);
     at(32, 0);
+    at(60, 0);
+    at(61, 5);
+    expect(written.at(-1)).toMatch(/5 of 400 lines, 5\.0 lines\/s/);
+    at(62, 0);
     expect(written.at(-1)).toMatch(/0 of 400 lines$/);
   });
 });

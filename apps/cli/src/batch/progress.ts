@@ -49,7 +49,9 @@ export class Progress {
   /** Exponential smoothing over time, however often it is told. */
   #measure(done: number): void {
     const nowMs = this.#now();
-    if (this.#lastMs === undefined || done < this.#lastDone) {
+    // Before the first line there is no rate: the batch is being read, or waits for its turn.
+    const hasNotBegun = this.#perSecond === undefined && done === this.#lastDone;
+    if (this.#lastMs === undefined || hasNotBegun || done < this.#lastDone) {
       this.#lastMs = nowMs;
       this.#lastDone = done;
       this.#perSecond = undefined;
