@@ -10,7 +10,7 @@ export interface WebhookTarget {
 }
 
 /** Anything else of the receiver's answer than a 2xx, or none. Names neither its URL nor the secret. */
-export class WebhookRefused extends Error {
+class WebhookRefused extends Error {
   constructor(reason: string) {
     super(`the receiver ${reason}`);
     this.name = 'WebhookRefused';

@@ -5,7 +5,7 @@ export const batchKey = (batchId: string): string => `antiphon:batch:{${batchId}
 /** Hash: number of a line → its result, until the batch has its files. */
 export const lineResultsKey = (batchId: string): string => `antiphon:batch:{${batchId}}:results`;
 /** Told of each change: lines that have ended, and the status. */
-export const batchChannel = batchKey;
+export const batchChannel = (batchId: string): string => batchKey(batchId);
 
 /** Sorted set: a tenant's batches by the order in which they came. */
 export const tenantBatchesKey = (tenantId: string): string => `antiphon:tenant:${tenantId}:batches`;
