@@ -64,6 +64,13 @@ describe('pocketsphinx', { timeout: 60_000 * PATIENCE }, () => {
     expect(segments[0]?.averageLogProbability).toBeGreaterThan(-3);
   });
 
+  test('hears the same in the background', async () => {
+    const audio = recordingOf(await speak(first.sentence, first.voice));
+    const asked = request(audio, { background: true });
+    const { text } = await collectTranscript(service.transcribe(asked, never));
+    expect(missingWords(text, first.keyWords)).toEqual([]);
+  });
+
   test('hears the first and the last word of a clip that is cut close', async () => {
     const spoken = await speak(first.sentence, first.voice);
     const isLoud = (_: unknown, at: number) => Math.abs(spoken.readInt16LE(at * 2)) > 300;
