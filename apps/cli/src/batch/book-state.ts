@@ -7,7 +7,6 @@ import type { BookChapter } from './book-chapters.ts';
 const NAME = '.antiphon-batch.json';
 
 const sound = z.object({ fileId: z.string(), bytes: z.number() });
-export type Sound = z.output<typeof sound>;
 
 const chapter = z.object({
   file: z.string(),
