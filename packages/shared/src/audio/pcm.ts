@@ -24,7 +24,7 @@ export function samplesToBytes(samples: Int16Array): Uint8Array {
 export function clipToInt16(value: number): number {
   if (value >= 32_767) return 32_767;
   if (value <= -32_768) return -32_768;
-  return Math.round(value) || 0;
+  return Math.floor(value + 0.5) | 0;
 }
 
 /** Turns bytes cut anywhere into whole samples; the odd byte waits for the next call. */
