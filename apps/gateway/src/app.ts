@@ -10,6 +10,7 @@ import { rateLimit } from './middleware/rate-limit.ts';
 import { requestId } from './middleware/request-id.ts';
 import { requestLog } from './middleware/request-log.ts';
 import { requestMetrics } from './middleware/request-metrics.ts';
+import { streamedHeaders } from './middleware/streamed-headers.ts';
 import { assistant } from './routes/assistant.ts';
 import { audioSpeech } from './routes/audio-speech.ts';
 import { audioTranscriptions } from './routes/audio-transcriptions.ts';
@@ -64,6 +65,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   const { HOST: host, CORS_ORIGINS: origins } = config;
   if (origins.length > 0) {
     app.use(cors({ origin: origins.includes('*') ? '*' : origins, ...CORS_HEADERS }));
+    app.use(streamedHeaders);
   }
 
   app.get('/health', health(context));

@@ -12,7 +12,11 @@ import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
 
 const KEY = 'key-of-tenant-a-0123456789';
 const OTHER_KEY = 'key-of-tenant-b-0123456789';
-const environment = { API_KEYS: `${KEY},${OTHER_KEY}`, KEEPALIVE_MS: '100' };
+const ORIGIN = 'https://page.example';
+const environment = {
+  API_KEYS: `${KEY},${OTHER_KEY}`,
+  ...{ KEEPALIVE_MS: '100', CORS_ORIGINS: ORIGIN },
+};
 
 let server: RedisServer;
 let redis: Redis;
@@ -113,6 +117,19 @@ it('of a batch that is over: one event, and the end', async () => {
   expect(shown(following)).toMatchObject([
     { status: 'failed', errors: { data: [{ code: 'empty_file' }] } },
   ]);
+});
+
+it.each([
+  [ORIGIN, ORIGIN],
+  ['https://evil.example', null],
+])('may be read by pages of %s: %s', async (origin, allowed) => {
+  await batches.cancel(tenantId, id);
+  await batches.end(id, 'cancelled', {});
+  const response = await fetch(`${gateway.url}/v1/batches/${id}/events`, {
+    headers: { authorization: `Bearer ${KEY}`, origin },
+  });
+  expect(response.headers.get('access-control-allow-origin')).toBe(allowed);
+  expect(await response.text()).toContain('"status":"cancelled"');
 });
 
 it('joins what changes fast', async () => {
