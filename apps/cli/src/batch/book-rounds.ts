@@ -9,8 +9,7 @@ import { outputLines, soundOf } from './output-line.ts';
 import { counted } from './progress.ts';
 
 /** What one batch takes (contract, section 8), with room for what the server counts otherwise. */
-const MOST_LINES = 50_000;
-const MOST_BYTES = 190_000_000;
+const MOST_PER_BATCH = { lines: 50_000, bytes: 190_000_000 };
 /** The first one, and one more. */
 const MOST_TRIES = 2;
 
@@ -47,8 +46,11 @@ export function countFailure({ progress }: Book, index: number, message: string)
   progress.failures[index] = { tries, message };
 }
 
-/** The parts of the next batch: new ones before those that failed. */
-function nextParts(book: Book): NumberedPart[] {
+/** The parts of the next batch, at least one if any is left: new ones before those that failed. */
+export function nextParts(
+  book: Pick<Book, 'chapters' | 'progress' | 'spokenAs'>,
+  most = MOST_PER_BATCH,
+): NumberedPart[] {
   const { failures } = book.progress;
   const triesOf = ({ index }: NumberedPart): number => failures[index]?.tries ?? 0;
   const missing = missingParts(book).filter((part) => triesOf(part) < MOST_TRIES);
@@ -57,14 +59,14 @@ function nextParts(book: Book): NumberedPart[] {
   let bytes = 0;
   for (const part of missing.filter((part) => triesOf(part) === fewest)) {
     bytes += Buffer.byteLength(requestLine(book, part));
-    if (next.length === MOST_LINES || bytes > MOST_BYTES) break;
+    if (next.length === most.lines || (next.length > 0 && bytes > most.bytes)) break;
     next.push(part);
   }
   return next;
 }
 
 /** Without compression: a chapter is encoded once, here, as a whole. */
-function requestLine({ spokenAs }: Book, { index, text }: NumberedPart): string {
+function requestLine({ spokenAs }: Pick<Book, 'spokenAs'>, { index, text }: NumberedPart): string {
   const body = { ...spokenAs, input: text, response_format: 'pcm' };
   const line = { custom_id: `part-${index}`, method: 'POST', url: ENDPOINT, body };
   return `${JSON.stringify(line)}\n`;

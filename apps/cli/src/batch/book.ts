@@ -40,7 +40,7 @@ export function partsOf({ chapters }: Pick<Book, 'chapters'>, only?: BookChapter
 }
 
 /** Parts that are neither on this disk nor on the server. */
-export function missingParts(book: Book): NumberedPart[] {
+export function missingParts(book: Pick<Book, 'chapters' | 'progress'>): NumberedPart[] {
   const { sounds, chapters } = book.progress;
   return partsOf(book).filter(
     ({ index, chapter }) => !(chapter.number in chapters) && !(index in sounds),
