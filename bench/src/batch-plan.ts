@@ -11,7 +11,7 @@ export interface BareSpeechReply {
 }
 
 /** What a batch did, timed from its creation to its last file. */
-export interface BatchFigures {
+interface BatchFigures {
   lines: number;
   elapsedMs: number;
   /** The most memory that each process ever held, bytes (`VmHWM`). */

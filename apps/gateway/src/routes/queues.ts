@@ -1,4 +1,5 @@
-import type { QueueCounts } from '@antiphon/shared/queue/queue-counts';
+import { batchQueueName } from '@antiphon/shared/jobs/batch-line-job';
+import { type QueueCounts, readQueueCounts } from '@antiphon/shared/queue/queue-counts';
 import type { Handler } from 'hono';
 import { html } from 'hono/html';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
@@ -17,27 +18,30 @@ interface QueueObject extends Omit<QueueCounts, 'queueName' | 'added'> {
 }
 
 /** `GET /queues`: what waits in each queue and who takes from it; a page for browsers. */
-export function queueList({ depths, directory }: GatewayContext): Handler<GatewayEnv> {
+export function queueList(context: GatewayContext): Handler<GatewayEnv> {
   return async (c) => {
-    const counts = await depths.look().catch(throwUnavailable);
-    const queues = STAGES.flatMap((stage) =>
-      directory.workersOf(stage).map(({ queueName, models }): QueueObject => {
-        const {
-          waiting = 0,
-          active = 0,
-          failed = 0,
-        } = counts.find((count) => count.queueName === queueName) ?? {};
-        const live = directory.liveWorkers(queueName);
-        const concurrency = live.reduce((sum, worker) => sum + worker.concurrency, 0);
-        const workers = live.length;
-        return { name: queueName, stage, waiting, active, failed, workers, concurrency, models };
-      }),
-    );
+    const queues = await readQueues(context).catch(throwUnavailable);
     if (!c.req.header('accept')?.includes('text/html'))
       return c.json({ object: 'list', data: queues });
     c.header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'");
     return c.html(page(queues));
   };
+}
+
+/** Each engine has two: of what people wait for, and of the lines of batches. */
+async function readQueues({ depths, directory, queueRedis }: GatewayContext) {
+  const known = STAGES.flatMap((stage) => directory.workersOf(stage));
+  const lines = known.map(({ stage, engine }) => batchQueueName(stage, engine));
+  const counts = (await Promise.all([depths.look(), readQueueCounts(queueRedis, lines)])).flat();
+  return known.flatMap(({ stage, engine, queueName, models }): QueueObject[] => {
+    const live = directory.liveWorkers(queueName);
+    const concurrency = live.reduce((sum, worker) => sum + worker.concurrency, 0);
+    return [queueName, batchQueueName(stage, engine)].map((name) => {
+      const count = counts.find((one) => one.queueName === name);
+      const { waiting = 0, active = 0, failed = 0 } = count ?? {};
+      return { name, stage, waiting, active, failed, workers: live.length, concurrency, models };
+    });
+  });
 }
 
 /** Names and models come from workers, not from clients, and are escaped all the same. */

@@ -82,7 +82,7 @@ it('is told of by the other gateways within seconds, and takes requests when it 
   await until(async () => (await chat(other.url)).status === 503);
   await fetch(`${gateway.url}/api/stop_all`, { method: 'POST' });
   await until(async () => (await chat(other.url)).status === 200);
-  expect((await queues()).data).toMatchObject([{ active: 1 }]);
+  expect((await queues()).data[0]).toMatchObject({ active: 1 });
 });
 
 it('tells each stream that waits its place, on any gateway', async () => {
@@ -112,6 +112,10 @@ it('is shown to the operator, as JSON and as a page, without a prompt', async ()
     data: [
       {
         ...{ name: llm.queueName, stage: 'llm', waiting: 1, active: 1 },
+        ...{ failed: 0, workers: 1, concurrency: 1, models: ['<b>busy</b>'] },
+      },
+      {
+        ...{ name: `${llm.queueName}-batch`, stage: 'llm', waiting: 0, active: 0 },
         ...{ failed: 0, workers: 1, concurrency: 1, models: ['<b>busy</b>'] },
       },
     ],
