@@ -61,6 +61,13 @@ describe('espeak', () => {
     await service.close();
   });
 
+  test('says the same in the background', async () => {
+    const service = await create();
+    const sound = await speak(service, { text: 'The same.', background: true });
+    expect(sound.equals(await speak(service, { text: 'The same.' }))).toBe(true);
+    await service.close();
+  });
+
   async function speak(service: TTSService, request: Partial<SpeechRequest>): Promise<Buffer> {
     const base = { text: 'Hello there.', voice: 'alloy', model: 'espeak', speed: 1 };
     return (await collect(service.synthesize({ ...base, ...request }, never))).pcm;

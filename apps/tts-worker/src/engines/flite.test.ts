@@ -1,6 +1,8 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { until } from '@antiphon/testing/until';
 import { describe, expect, test } from 'vitest';
 import { collect, describeTTSContract } from '@antiphon/testing/contracts/tts-service-contract';
-import type { TTSService } from '@antiphon/shared/services/tts-service';
+import type { SpeechRequest, TTSService } from '@antiphon/shared/services/tts-service';
 import { flite } from './flite.ts';
 import { FLITE_VOICES, fliteArguments } from './flite/voices.ts';
 
@@ -48,6 +50,38 @@ describe('flite', () => {
     const lengths = (await Promise.all([...running, last])).map(({ pcm }) => pcm.byteLength);
     expect(new Set(lengths).size).toBe(1);
   });
+
+  test('speaks in the background by threads of its own, which give way, and the same', async () => {
+    await using service = await disposable();
+    const request = { text: 'Hello there. '.repeat(20), voice: 'slt', model: 'flite', speed: 1 };
+    const background = { ...request, background: true };
+    const ended: string[] = [];
+    const speak = async (name: string, wanted: SpeechRequest) => {
+      const { pcm } = await collect(service.synthesize(wanted, never));
+      ended.push(name);
+      return pcm;
+    };
+    const lines = [1, 2, 3, 4].map(() => speak('background', background));
+    await until(() => lowThreadCount() === 2);
+    const alone = await speak('interactive', request);
+    expect(ended.indexOf('interactive')).toBeLessThan(3);
+    for (const pcm of await Promise.all(lines)) expect(pcm.equals(alone)).toBe(true);
+    await service.close();
+    await until(() => lowThreadCount() === 0);
+  });
+
+  /** Threads of this process with the lowest priority (proc(5): `nice` is the 17th behind the name). */
+  function lowThreadCount(): number {
+    const stats = readdirSync('/proc/self/task').map((id) => {
+      try {
+        return readFileSync(`/proc/self/task/${id}/stat`, 'utf8');
+      } catch {
+        return ''; // it has just ended
+      }
+    });
+    return stats.filter((stat) => stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16] === '19')
+      .length;
+  }
 
   async function disposable(): Promise<TTSService & AsyncDisposable> {
     const service = await create();
