@@ -10,8 +10,9 @@ let faults: FaultStack;
 beforeAll(async () => {
   faults = await FaultStack.start({
     llmWorkers: 2,
-    // F18: that a job is given up after two deaths must be seen before this deadline ends it.
-    environment: { FIRST_EVENT_TIMEOUT_MS: '15000' },
+    // That a job lost its worker, or was given up after two deaths (F18), is found out within about
+    // 4 s: it must be seen before a deadline ends the stream.
+    environment: { FIRST_EVENT_TIMEOUT_MS: '15000', IDLE_TIMEOUT_MS: '15000' },
   });
 }, 60_000);
 afterEach(() => faults.untilAtRest());
