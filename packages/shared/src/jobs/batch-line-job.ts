@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AUDIO_FORMATS } from '../audio/audio-format.ts';
-import { phraseTextSchema, queueName, type Stage } from './job-catalog.ts';
+import { phraseTextSchema, queueName, recordingFields, type Stage } from './job-catalog.ts';
 
 const speechLineSchema = z.object({
   type: z.literal('speech'),
@@ -20,14 +20,7 @@ const transcriptionLineSchema = z.object({
   type: z.literal('transcription'),
   /** The blob of the recording is the file's own. */
   fileId: z.string().min(1),
-  format: z.enum(['wav', 'mp3', 'flac', 'ogg', 'webm', 'mp4', 'aac']),
-  sizeBytes: z.number().int(),
-  operation: z.enum(['transcribe', 'translate']),
-  language: z.string().optional(),
-  prompt: z.string().optional(),
-  temperature: z.number().optional(),
-  wordTimes: z.boolean(),
-  maxAudioSeconds: z.number(),
+  ...recordingFields,
 });
 export type TranscriptionLine = z.output<typeof transcriptionLineSchema>;
 

@@ -60,9 +60,8 @@ export const speechJobSchema = z.object({
 });
 export type SpeechJob = z.output<typeof speechJobSchema>;
 
-export const transcriptionJobSchema = z.object({
-  ...common,
-  blobId: z.string().min(1),
+/** What an engine needs to know of a recording, wherever its bytes lie. */
+export const recordingFields = {
   format: z.enum(['wav', 'mp3', 'flac', 'ogg', 'webm', 'mp4', 'aac']),
   sizeBytes: z.number().int(),
   operation: z.enum(['transcribe', 'translate']),
@@ -71,6 +70,12 @@ export const transcriptionJobSchema = z.object({
   temperature: z.number().optional(),
   wordTimes: z.boolean(),
   maxAudioSeconds: z.number(),
+};
+
+export const transcriptionJobSchema = z.object({
+  ...common,
+  blobId: z.string().min(1),
+  ...recordingFields,
   /** A recording in a chat: its number there, and under which key its transcript is kept for so long. */
   chatPart: z
     .object({
