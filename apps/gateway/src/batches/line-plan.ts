@@ -88,6 +88,7 @@ function planSpeechLine(
   const phrases = cutPhrases(request, {
     markdown: config.STRIP_MARKDOWN,
     maxCharacters: route.worker.maxPhraseCharacters,
+    isAwaited: false,
   });
   return {
     type: 'speech',

@@ -38,6 +38,7 @@ async function speak(
   const phrases = cutPhrases(request, {
     markdown: config.STRIP_MARKDOWN,
     maxCharacters: worker.maxPhraseCharacters,
+    isAwaited: true,
   });
   await rates.spendCharacters(c, request.input.length);
   const format = request.response_format ?? 'mp3';

@@ -35,13 +35,20 @@ export function spokenHow({ speed, instructions, language }: SpeechRequest) {
   };
 }
 
+export interface CutOptions {
+  markdown: boolean;
+  maxCharacters: number | undefined;
+  /** By somebody who hears the first phrase while the others are made. */
+  isAwaited: boolean;
+}
+
 /** Throws `invalid_value` when nothing of the text can be said. */
 export function cutPhrases(
   { input, language }: SpeechRequest,
-  { markdown, maxCharacters }: { markdown: boolean; maxCharacters: number | undefined },
+  { markdown, maxCharacters, isAwaited }: CutOptions,
 ): PhraseText[] {
   const splitter = createPhraseSplitter({
-    markdown,
+    ...{ markdown, isAwaited },
     ...(typeof language === 'string' ? { language } : {}),
     ...(maxCharacters === undefined ? {} : { maxCharacters }),
   });

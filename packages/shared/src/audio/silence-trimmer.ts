@@ -113,7 +113,11 @@ export class SilenceTrimmer {
 
 function isSound(frame: Int16Array): boolean {
   let energy = 0;
-  for (const sample of frame) energy += sample * sample;
+  // By index, and no further than needed: an iterator over every sample took 10 % of the event loop
+  // of a worker that makes a batch.
+  for (let index = 0; index < frame.length && energy < SOUND_ENERGY; index += 1) {
+    energy += frame[index]! ** 2;
+  }
   return energy >= SOUND_ENERGY;
 }
 

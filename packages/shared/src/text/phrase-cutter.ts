@@ -37,6 +37,8 @@ export interface CutterOptions {
   maxCharacters: number | undefined;
   /** Ends a line without a mark by a full stop when the next line joins it. */
   insertStops: boolean;
+  /** Somebody waits for the first sound: the first phrases are cut early. */
+  isAwaited: boolean;
 }
 
 // In weighted characters, see `weightOf`.
@@ -61,6 +63,7 @@ const LOOKAHEAD = 3;
 export class PhraseCutter implements PeekingSink {
   readonly #abbreviations: Abbreviations;
   readonly #insertStops: boolean;
+  readonly #isAwaited: boolean;
   readonly #emit: (phrase: CutPhrase) => void;
   readonly #buffer: PhraseBuffer;
   readonly #reader: MarkReader;
@@ -74,11 +77,12 @@ export class PhraseCutter implements PeekingSink {
   #before: CutPhrase['before'] = '';
 
   constructor(
-    { language, maxCharacters = Infinity, insertStops }: CutterOptions,
+    { language, maxCharacters = Infinity, insertStops, isAwaited }: CutterOptions,
     emit: (phrase: CutPhrase) => void,
   ) {
     this.#abbreviations = chooseAbbreviations(language);
     this.#insertStops = insertStops;
+    this.#isAwaited = isAwaited;
     this.#emit = emit;
     this.#buffer = new PhraseBuffer(maxCharacters);
     this.#reader = new MarkReader(language);
@@ -149,7 +153,8 @@ export class PhraseCutter implements PeekingSink {
   }
 
   #clauseWeight(): number {
-    return CLAUSE_WEIGHTS[Math.min(this.#count, CLAUSE_WEIGHTS.length - 1)] ?? 0;
+    const last = CLAUSE_WEIGHTS.length - 1;
+    return CLAUSE_WEIGHTS[this.#isAwaited ? Math.min(this.#count, last) : last] ?? 0;
   }
 
   #sentenceWeight(): number {
@@ -174,7 +179,8 @@ export class PhraseCutter implements PeekingSink {
     if (lineEnd && (isUpper(character) || isDigit(character))) return this.#endLine(end);
     if (!isSpaceless(buffer.at(end - 1)) || !isSpaceless(character)) return undefined;
     if (buffer.fits(end)) this.#lastMark = { end, pause: 'clause' };
-    const enough = this.#count === 0 ? FIRST_SPACELESS_WEIGHT : this.#clauseWeight();
+    const isFirst = this.#count === 0 && this.#isAwaited;
+    const enough = isFirst ? FIRST_SPACELESS_WEIGHT : this.#clauseWeight();
     return this.#isPhrase(end, enough) ? { end, pause: 'clause' } : undefined;
   }
 
@@ -196,7 +202,8 @@ export class PhraseCutter implements PeekingSink {
     const buffer = this.#buffer;
     const { mark } = this.#reader;
     if (buffer.fits(index + 1)) {
-      const begins = this.#count === 0 && !mark && isBlank(buffer.at(index - 1));
+      const isFirst = this.#count === 0 && this.#isAwaited;
+      const begins = isFirst && !mark && isBlank(buffer.at(index - 1));
       return begins ? this.#limitFirst(index) : undefined;
     }
     if (mark && buffer.fits(mark.end) && index + 1 - mark.end <= LOOKAHEAD) return undefined;

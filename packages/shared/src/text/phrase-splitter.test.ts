@@ -28,6 +28,27 @@ const transcriptOf = (text: string, options?: PhraseSplitterOptions) =>
     .phrases.map((phrase) => phrase.before + phrase.text)
     .join('');
 
+describe('a text that nobody waits for', () => {
+  const isAwaited = false;
+
+  it('is not cut at a clause for the sake of its first sound', () => {
+    const sentence =
+      'The old captain walked slowly towards the tower, before anybody else had even woken up.';
+    expect(textsOf(sentence)).toHaveLength(2);
+    expect(textsOf(sentence, { isAwaited })).toEqual([sentence]);
+    const spaceless = '今日はとてもいい天気ですから、みんなで一緒に公園へ散歩に行きましょう。';
+    expect(textsOf(spaceless).length).toBeGreaterThan(1);
+    expect(textsOf(spaceless, { isAwaited })).toEqual([spaceless]);
+  });
+
+  it('is cut at its sentences, and where it grows too long', () => {
+    const long = Array.from({ length: 60 }, (_, index) => `word${index}`).join(' ');
+    expect(textsOf(`One is short. The ${long}.`, { isAwaited })[0]).toBe('One is short.');
+    for (const text of textsOf(long, { isAwaited })) expect(text.length).toBeLessThanOrEqual(220);
+    expect(transcriptOf(long, { isAwaited })).toBe(long);
+  });
+});
+
 describe('a sentence', () => {
   it.each([
     'Pi is about 3.14159 and Dr. Smith paid $1,299.99 for v2.0.1 at example.com/index.html today.',
