@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -92,7 +93,9 @@ function start(environment: NodeJS.ProcessEnv = {}): Started {
 
 async function startReady(environment: NodeJS.ProcessEnv = {}): Promise<Started> {
   const started = start(environment);
-  await until(() => started.output().includes('ready after'), { timeoutMs: 10_000 });
+  await until(() => started.output().includes('ready after'), { timeoutMs: 10_000 }).catch(() => {
+    throw new Error(`It did not come up:\n${started.output()}`);
+  });
   await until(() => events('up').length >= APPS.length);
   return started;
 }
@@ -198,6 +201,19 @@ it('refuses a port that somebody else has', async () => {
   expect(await exited).toBe(1);
   expect(output()).toContain(`PORT: 127.0.0.1:${port} is in use`);
   other.close();
+});
+
+it('waits for a port whose owner is just going', async () => {
+  const other = createServer((_request, response) => response.end('{}'));
+  other.listen(port, '127.0.0.1');
+  await once(other, 'listening');
+  const started = start();
+  // Its lock is there: it has begun, and looks at the port next.
+  await until(() => existsSync(join(root, 'data', 'start.lock')));
+  const closed = once(other, 'close');
+  other.close();
+  await closed;
+  await until(() => started.output().includes('ready after'), { timeoutMs: 10_000 });
 });
 
 it.each(['gateway', 'stt-worker'])('gives up with its message when %s cannot run', async (app) => {

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { consoleLog } from './console-log.ts';
 import { preparePrivateRedis, redisAnswers, REDIS_PROGRAMS } from './private-redis.ts';
 import { Stack, StackFailure } from './stack.ts';
@@ -19,6 +20,8 @@ import { ensureSystemPackages, findProgram } from './system-packages.ts';
 const WORKERS = ['llm-worker', 'tts-worker', 'stt-worker'];
 const READY_TIMEOUT_MS = 60_000;
 const DEFAULT_DRAIN_MS = 20_000;
+const PORT_WAIT_MS = 3000;
+const PORT_LOOK_MS = 50;
 /** Beyond the drain, before a process that does not end is killed. */
 const STOP_MARGIN_MS = 5000;
 
@@ -48,7 +51,7 @@ interface StartPlan {
 /** Redis, workers, gateway; resolves when the gateway says that it is ready. */
 async function bringUp(stack: Stack, plan: StartPlan, stopped: AbortSignal): Promise<void> {
   stopped.throwIfAborted();
-  await refuseTakenPort(plan.environment);
+  await refuseTakenPort(plan.environment, stopped);
   const signal = AbortSignal.any([stopped, stack.broken, AbortSignal.timeout(READY_TIMEOUT_MS)]);
   const env = { ...plan.environment };
   if (!env['REDIS_URL']) {
@@ -66,17 +69,31 @@ async function bringUp(stack: Stack, plan: StartPlan, stopped: AbortSignal): Pro
 }
 
 /**
- * Another server on our port would answer the readiness question in our gateway's place.
- * Anything else that is wrong with the address is for the gateway to say.
+ * Another server on our port would answer the readiness question in our gateway's place. The
+ * gateway of a start that was killed outright follows it in a moment, for which is waited.
  */
-async function refuseTakenPort({ HOST: host, PORT: port }: Environment): Promise<void> {
+async function refuseTakenPort(
+  { HOST: host, PORT: port }: Environment,
+  stopped: AbortSignal,
+): Promise<void> {
+  const untilMs = performance.now() + PORT_WAIT_MS;
+  while (await isTaken(Number(port), host)) {
+    stopped.throwIfAborted();
+    if (performance.now() > untilMs)
+      throw new Error(`PORT: ${host}:${port} is in use by another process.`);
+    await delay(PORT_LOOK_MS);
+  }
+}
+
+/** Anything else that is wrong with the address is for the gateway to say. */
+async function isTaken(port: number, host: string | undefined): Promise<boolean> {
   const server = createServer();
   try {
-    server.listen(Number(port), host);
+    server.listen(port, host);
     await once(server, 'listening');
+    return false;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return;
-    throw new Error(`PORT: ${host}:${port} is in use by another process.`, { cause: error });
+    return (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
   } finally {
     server.close();
   }
