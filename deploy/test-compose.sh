@@ -1,6 +1,6 @@
 #!/bin/sh
-# Brings the compose stack up on any Docker engine with two tts-workers, drives chat, speech and
-# transcription, kills one tts-worker, drives them again, and takes everything down.
+# Brings the compose stack up on any Docker engine with two tts-workers, drives chat, speech,
+# transcription and a batch, kills one tts-worker, drives them again, and takes everything down.
 #   sh deploy/test-compose.sh        (PORT: where the gateway is published, 18000 unless told)
 set -eu
 cd "$(dirname "$0")/.."
@@ -43,6 +43,32 @@ drive() {
   say "spoken chat: $bytes bytes"
 }
 
+# In a file: what stands behind `"name":"` for the first time.
+value_of() { sed -n "s/.*\"$2\":\"\([^\"]*\)\".*/\1/p" "$1" | head -n 1; }
+is_batch() { # id, status
+  call "$base/v1/batches/$1" -o "$files/batch" && grep -q "\"status\":\"$2\"" "$files/batch"
+}
+
+# A batch of speech, one line an encoder of ffmpeg's, whose files the gateway hands out.
+drive_batch() {
+  for format in mp3 aac wav; do
+    printf '{"custom_id":"%s","method":"POST","url":"/v1/audio/speech","body":{"voice":"alloy","response_format":"%s","input":"Good morning from the batch."}}\n' \
+      "$format" "$format"
+  done >"$files/lines.jsonl"
+  call "$base/v1/files" -F purpose=batch -F "file=@$files/lines.jsonl" -o "$files/file" || fail "file: $(cat "$files/file")"
+  printf '{"input_file_id":"%s","endpoint":"/v1/audio/speech","completion_window":"24h"}' "$(value_of "$files/file" id)" >"$files/order"
+  call "$base/v1/batches" -H 'Content-Type: application/json' -d "@$files/order" -o "$files/batch" || fail "batch: $(cat "$files/batch")"
+  batch=$(value_of "$files/batch" id)
+  wait_for 'the batch is completed' 60 is_batch "$batch" completed
+  output=$(value_of "$files/batch" output_file_id)
+  call "$base/v1/files/$output/content" -o "$files/output" || fail 'the output of the batch'
+  [ "$(wc -l <"$files/output")" -eq 3 ] || fail "batch: $(cat "$files/batch" "$files/output")"
+  sound=$(value_of "$files/output" file_id)
+  call "$base/v1/files/$sound/content" -o "$files/sound" || fail 'the sound of a line'
+  [ "$(wc -c <"$files/sound")" -gt 4000 ] || fail 'the sound of a line is too short'
+  say "batch: $(cut -c1-160 "$files/output" | head -n 1)"
+}
+
 bring_up --scale tts-worker=2
 
 status=$(curl -s -o "$files/refused" -w '%{http_code}' "$base/v1/models")
@@ -55,10 +81,12 @@ done
 [ "$($compose ps -q tts-worker | wc -l)" -eq 2 ] || fail 'there are no two tts-workers'
 say 'two tts-workers; nobody is root'
 drive
+drive_batch
 
 victim=$($compose ps -q tts-worker | head -n 1)
 docker kill "$victim" >/dev/null
 say 'killed one tts-worker'
 drive
+drive_batch
 
 wait_for 'all others are healthy' 60 are_healthy gateway redis llm-worker stt-worker
