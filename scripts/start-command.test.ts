@@ -214,6 +214,7 @@ it('waits for a port whose owner is just going', async () => {
   other.close();
   await closed;
   await until(() => started.output().includes('ready after'), { timeoutMs: 10_000 });
+  expect(started.output()).not.toContain('is in use');
 });
 
 it.each(['gateway', 'stt-worker'])('gives up with its message when %s cannot run', async (app) => {

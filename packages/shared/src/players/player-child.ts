@@ -6,6 +6,7 @@ import type { PlayerProgram } from './player-program.ts';
 
 const MAX_STDERR_CHARACTERS = 2000;
 const MAX_LINE_CHARACTERS = 200;
+const LAST_WORDS_MS = 100;
 /** Of setpriv and of shells: there is no such program. */
 const NOT_FOUND = 127;
 
@@ -58,7 +59,8 @@ export function startPlayer({ program, sampleRateHz, mortal }: PlayerChildOption
     exit,
     kill: () => {
       child.kill('SIGKILL');
-      child.stderr.destroy();
+      // What it said last may still lie in the pipe, which a child of its own may hold open.
+      setTimeout(() => child.stderr.destroy(), LAST_WORDS_MS).unref();
     },
   };
 }
