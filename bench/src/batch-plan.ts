@@ -25,8 +25,8 @@ export interface BatchCaseResult {
   name: string;
   threads: number;
   batch: BatchFigures;
-  /** Before and after the batch, ms. */
-  bareMs: number[];
+  /** Before and after the batch. */
+  bareMsPerLine: number[];
   /** Request to first sound, ms, one each. */
   idleFirstAudioMs: number[];
   besideFirstAudioMs: number[];

@@ -3,7 +3,7 @@ import type { BatchCaseResult } from './batch-plan.ts';
 import { batchProcessRows, batchSummaryRow } from './batch-report.ts';
 
 const RESULT: BatchCaseResult = {
-  ...{ title: 'Batch', name: 'batch', threads: 2, bareMs: [90_000, 110_000] },
+  ...{ title: 'Batch', name: 'batch', threads: 2, bareMsPerLine: [90, 110] },
   batch: {
     ...{ lines: 1000, elapsedMs: 112_000 },
     ...{ peakBytes: { redis: 2 * 1024 * 1024 }, cpuMs: { redis: 500 } },
@@ -13,7 +13,7 @@ const RESULT: BatchCaseResult = {
 
 it('holds the batch against the bare loop, and who waits beside it against the idle stack', () => {
   expect(batchSummaryRow(RESULT).slice(1)).toEqual([
-    '90.0 s, 11.1/s; 110.0 s, 9.1/s (2 threads)',
+    '11.1/s, 9.1/s (2 threads)',
     '112.0 s, 8.9/s',
     '1.12 MISSED',
     '20.0 ms',

@@ -52,9 +52,10 @@ interface Measuring {
 }
 
 async function measure({ base, programs, batchCase }: Measuring): Promise<BatchCaseResult> {
-  const { lines, requests, title, name } = batchCase;
+  const { lines, bareLines, requests, title, name } = batchCase;
   const texts = batchSentences(lines);
-  const bareMs = [await bareLoopMs(texts)];
+  const bareTexts = texts.slice(0, bareLines);
+  const bareMsPerLine = [(await bareLoopMs(bareTexts)) / bareLines];
   const idleFirstAudioMs = await askMany(base, requests);
   const before = programs.map((program) => program.cpuMs);
   const elapsedMs = await runBatch(base, texts);
@@ -66,9 +67,10 @@ async function measure({ base, programs, batchCase }: Measuring): Promise<BatchC
     peakBytes: each((program) => program.peakBytes),
     cpuMs: each((program, index) => program.cpuMs - before[index]!),
   };
-  bareMs.push(await bareLoopMs(texts));
+  bareMsPerLine.push((await bareLoopMs(bareTexts)) / bareLines);
   const besideFirstAudioMs = await askBeside(base, { texts, requests });
-  return { title, name, threads: THREADS, batch, bareMs, idleFirstAudioMs, besideFirstAudioMs };
+  const firstAudio = { idleFirstAudioMs, besideFirstAudioMs };
+  return { title, name, threads: THREADS, batch, bareMsPerLine, ...firstAudio };
 }
 
 /** In ms, from its creation to its last file. Throws unless each line is there once. */
