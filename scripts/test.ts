@@ -29,15 +29,15 @@ const CHECKS: readonly (readonly [name: string, command: readonly string[]])[] =
   ['types', [...RUN_TURBO, 'check', '--output-logs=errors-only']],
 ];
 /**
- * One package after the other, and as many files of it as there are cores, since most tests wait
- * most of their time: on two cores vitest's own one file takes twice as long.
+ * One package after the other, and as many files of it as there are cores (`TEST_WORKERS` unless
+ * set), since most tests wait most of their time: on two cores one file at a time takes twice as long.
  */
 const TESTS = [
   ...RUN_TURBO,
   'test',
   '--concurrency=1',
   '--',
-  '--maxWorkers=100%',
+  `--maxWorkers=${process.env['TEST_WORKERS'] || '100%'}`,
   '--reporter=default',
   '--reporter=json',
   `--outputFile.json=${RESULT_FILE}`,

@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['fault/*.test.ts'],
-    maxWorkers: '100%',
+    maxWorkers: process.env['TEST_WORKERS'] || '100%',
     testTimeout: 120_000,
     hookTimeout: 90_000,
     reporters: ['default'],
