@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** How often a batch is looked at. */
-const LOOK_MS = 100;
+const LOOK_MS = 500;
 const PATIENCE_MS = 15 * 60_000;
 
 export interface BatchObject {

@@ -51,7 +51,7 @@ export function batchProcessRows({ batch }: BatchCaseResult): string[][] {
 
 const HOW_TO_READ = `A batch of speech lines (\`POST /v1/batches\`, wav) over gateway, tts-worker with the engine \`flite\`, an idle
 llm-worker and Redis, timed from its creation to its last file; every line was there once, with sound. The bare
-loop calls the same engine in one process with as many threads on the first 1,000 of the same sentences and
+loop calls the same engine in one process with as many threads on every fifth of the same sentences and
 throws the sound away, once before and once after the batch; the ratio is of the times of a line, to the
 median of both. *First audio*: a request for
 speech by one client, again and again, to its first byte of sound, on the idle stack and beside a batch.`;
