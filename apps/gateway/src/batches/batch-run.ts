@@ -13,7 +13,7 @@ import { Wake } from './wake.ts';
 
 /** Looks so often by itself: pub/sub may lose a message. */
 const TICK_MS = 1000;
-const LOOK_GAP_MS = 20;
+const LOOK_GAP_MS = 100;
 /** Nothing has moved for so long: jobs may be lost, and the input is walked over again. */
 const LEAST_STANDSTILL_MS = 30_000;
 /** Doubled each time, up to this: one slow line must not have 200 MB read again and again. */
