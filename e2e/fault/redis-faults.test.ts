@@ -60,14 +60,12 @@ it('F05 every connection to Redis reset each second for 20 s: no hole, no double
   }
   const seen = await Promise.all(answers);
   expectKept(seen, 100);
-  // A request in the moment of a gateway's reset is refused by an honest 503.
   const begun = seen.filter(({ status }) => status === 200);
   measured(
     'F05',
     `${doneCount(seen)} of ${seen.length} done, ${begun.length} begun; others ${codesOf(seen).join(', ')}`,
   );
-  expect(doneCount(begun)).toBeGreaterThanOrEqual(begun.length * 0.95);
-  expect(doneCount(seen)).toBeGreaterThanOrEqual(seen.length * 0.9);
+  expect(doneCount(seen)).toBeGreaterThanOrEqual(seen.length * 0.95);
 });
 
 it('F05 the half-open subscriber of a gateway is noticed, and nothing is lost', async () => {

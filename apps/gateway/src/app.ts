@@ -7,6 +7,7 @@ import { apiKey } from './middleware/api-key.ts';
 import { errorReply, unknownRoute } from './middleware/error-reply.ts';
 import { foreignPages } from './middleware/foreign-pages.ts';
 import { rateLimit } from './middleware/rate-limit.ts';
+import { redisBack } from './middleware/redis-back.ts';
 import { requestId } from './middleware/request-id.ts';
 import { requestLog } from './middleware/request-log.ts';
 import { requestMetrics } from './middleware/request-metrics.ts';
@@ -101,6 +102,8 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
       await next();
     });
   }
+  const back = redisBack(context);
+  app.use('/v1/*', back).use('/api/*', back);
   app.get('/v1/streams/:id/events', streamEvents(context));
   app.get('/v1/streams/:id/audio', streamAudio(context));
   app.post('/v1/chat/completions', chatCompletions(context));
