@@ -46,7 +46,8 @@ test.each(['pcm16', 'mp3'] as const)('the bare loop speaks whole answers in %s',
     expect(toEngineMs).toBeGreaterThan(0);
     expect(fromEngineMs).toBeGreaterThan(0);
     expect(addedMs).toBeCloseTo(toEngineMs + fromEngineMs);
-    expect(sinceBoundaryMs - addedMs).toBeGreaterThanOrEqual(SPEECH_TAKES_MS - 0.5);
+    // Node's timers are a millisecond early at times.
+    expect(sinceBoundaryMs - addedMs).toBeGreaterThanOrEqual(SPEECH_TAKES_MS - 1.5);
   }
 });
 

@@ -1,5 +1,6 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { OpenAPIHono } from '@hono/zod-openapi';
+import type { MiddlewareHandler } from 'hono';
 import { cors } from 'hono/cors';
 import type { GatewayContext, GatewayEnv } from './gateway-context.ts';
 import { adminKey } from './middleware/admin-key.ts';
@@ -95,15 +96,8 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   // Behind those: what runs can be stopped, however much was asked before.
   const rate = rateLimit(context.rates);
   app.use('/v1/*', rate).use('/api/*', rate);
-  for (const path of ['/v1/*', '/api/*']) {
-    app.use(path, async (_c, next) => {
-      if (!context.accepting())
-        throw new VoiceError('server_shutting_down', { retryAfterSeconds: 1 });
-      await next();
-    });
-  }
-  const back = redisBack(context);
-  app.use('/v1/*', back).use('/api/*', back);
+  const [gate, back] = [whileAccepting(context), redisBack(context)];
+  app.use('/v1/*', gate, back).use('/api/*', gate, back);
   app.get('/v1/streams/:id/events', streamEvents(context));
   app.get('/v1/streams/:id/audio', streamAudio(context));
   app.post('/v1/chat/completions', chatCompletions(context));
@@ -118,6 +112,14 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   app.get('/v1/models', modelList(context));
   app.get('/v1/models/:id{.+}', modelById(context));
   return app;
+}
+
+/** A gateway that shuts down takes nothing new. */
+function whileAccepting({ accepting }: GatewayContext): MiddlewareHandler<GatewayEnv> {
+  return async (_c, next) => {
+    if (!accepting()) throw new VoiceError('server_shutting_down', { retryAfterSeconds: 1 });
+    await next();
+  };
 }
 
 /** Before the gate of a gateway that shuts down: what still runs there can be stopped. */
