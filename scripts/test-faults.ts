@@ -9,6 +9,7 @@
 import { join } from 'node:path';
 import { runTests, succeeds } from './test-run.ts';
 import { FFMPEG_NEED, REDIS_NEED, ensureSystemPackages } from './system-packages.ts';
+import { describeFailures, failuresIn, trySecond } from './second-try.ts';
 import { forgetResults, readSum, readTally } from './test-tally.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -25,14 +26,22 @@ await runTests(async (env) => {
   const command = ['vitest', 'run', '--config', 'fault/vitest.config.ts'];
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${RESULT_FILE}`];
   const names = given.filter((argument) => argument !== AFTER_TESTS);
-  const succeeded = await succeeds([...command, ...reporters, ...names], env, 'e2e');
+  const firstSucceeded = await succeeds([...command, ...reporters, ...names], env, folder);
+  const tested = [{ folder, resultFile: RESULT_FILE, command }];
+  const firstFailures = failuresIn(tested);
+  const succeeded =
+    firstSucceeded || (await trySecond(tested, (again, at) => succeeds(again, env, at)));
   const faults = readTally(folder, RESULT_FILE);
   const seconds = Math.round((performance.now() - startedAtMs) / 1000);
   console.log(
     `\nantiphon: fault tests: ${faults.passed} passed, ${faults.failed} failed, in ${seconds} s`,
   );
   if (faults.skipped > 0) console.log(`antiphon: ${faults.skipped} skipped`);
-  const before = given.includes(AFTER_TESTS) ? readSum(ROOT) : { passed: 0, failed: 0 };
+  const before = given.includes(AFTER_TESTS)
+    ? readSum(ROOT)
+    : { passed: 0, failed: 0, failures: [] };
+  const failures = describeFailures(ROOT, firstFailures, failuresIn(tested));
+  for (const line of [...before.failures, ...failures]) console.log(`antiphon: ${line}`);
   const failed = faults.failed + before.failed;
   console.log(`${faults.passed + before.passed} passed, ${failed} failed`);
   return succeeded && failed === 0 ? 0 : 1;

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { RunReaper } from './run-reaper.ts';
 import { onStopSignals } from './stop-signals.ts';
 
@@ -21,14 +21,14 @@ function testEnvironment(given: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !names.includes(name)));
 }
 
-/** Runs a command with our output, in `folder` of the workspace; true when it exits with 0. */
+/** Runs a command with our output, in `folder` (from the root on, or absolute); true when it exits with 0. */
 export function succeeds(
   [program = '', ...args]: readonly string[],
   env: NodeJS.ProcessEnv,
   folder = '.',
 ): Promise<boolean> {
   const child = spawn(program, args, {
-    cwd: join(ROOT, folder),
+    cwd: resolve(ROOT, folder),
     env,
     stdio: ['ignore', 'inherit', 'inherit'],
   });

@@ -59,9 +59,11 @@ it('does not count the results of an earlier run', () => {
 });
 
 it('keeps a sum for the next command, and a run without one is a failure', () => {
-  expect(readSum(root)).toEqual({ passed: 0, failed: 1 });
-  keepSum(root, { passed: 12, failed: 2 });
-  expect(readSum(root)).toEqual({ passed: 12, failed: 2 });
+  const none = { passed: 0, failed: 1, failures: ['failed: npm test did not come to its end'] };
+  expect(readSum(root)).toEqual(none);
+  const sum = { passed: 12, failed: 1, failures: ['failed: a.test.ts > a: it is late'] };
+  keepSum(root, sum);
+  expect(readSum(root)).toEqual(sum);
   forgetSum(root);
-  expect(readSum(root)).toEqual({ passed: 0, failed: 1 });
+  expect(readSum(root)).toEqual(none);
 });

@@ -69,10 +69,18 @@ export function readTally(folder: string, file = RESULT_FILE): Tally {
   };
 }
 
-/** Leaves what `npm test` counted, failed checks among it, to whoever adds to it. */
-export function keepSum(root: string, { passed, failed }: Omit<Tally, 'skipped'>): void {
+/** What `npm test` leaves to whoever adds to it. */
+export interface Sum {
+  passed: number;
+  /** Failed checks among it. */
+  failed: number;
+  /** A line for each failure, to be told at the end. */
+  failures: readonly string[];
+}
+
+export function keepSum(root: string, sum: Sum): void {
   mkdirSync(join(root, dirname(SUM_FILE)), { recursive: true });
-  writeFileSync(join(root, SUM_FILE), JSON.stringify({ passed, failed }));
+  writeFileSync(join(root, SUM_FILE), JSON.stringify(sum));
 }
 
 export function forgetSum(root: string): void {
@@ -80,11 +88,11 @@ export function forgetSum(root: string): void {
 }
 
 /** What the last `npm test` counted; one that never came to its end counts as one failure. */
-export function readSum(root: string): Omit<Tally, 'skipped'> {
+export function readSum(root: string): Sum {
   try {
-    return JSON.parse(readFileSync(join(root, SUM_FILE), 'utf8')) as Tally;
+    return JSON.parse(readFileSync(join(root, SUM_FILE), 'utf8')) as Sum;
   } catch {
-    return { passed: 0, failed: 1 };
+    return { passed: 0, failed: 1, failures: ['failed: npm test did not come to its end'] };
   }
 }
 
