@@ -4,12 +4,10 @@ import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
 import { z } from 'zod';
 import type { StreamContext } from '../gateway-context.ts';
 import { answerSchema } from './answer.ts';
+import { largestAnswerBytes } from './largest-answer.ts';
 import { type OpenedStream, readStream } from './open-stream.ts';
 import { SoundListener } from './stream-sound.ts';
 import { WatchedStream } from './watched-stream.ts';
-
-/** All of a kept stream stays in its log: so many times `MAX_LOG_BYTES`, 23 minutes of sound by default. */
-const MOST_KEPT_LOGS = 4;
 
 const ms = z
   .number()
@@ -137,7 +135,7 @@ export class KeptStream {
     const { watch, config } = this.#context;
     const { watched, reader } = this.#opened;
     if (this.kept.answer.type === 'transcription' || watched.ended || reader.sawEnd) return;
-    if (this.#bytes <= config.MAX_LOG_BYTES * MOST_KEPT_LOGS) return;
+    if (this.#bytes <= largestAnswerBytes(config)) return;
     watched.ended = true;
     void watch.end(watched, new VoiceError('stream_too_large'));
   }

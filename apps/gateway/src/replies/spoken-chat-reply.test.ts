@@ -467,6 +467,49 @@ describe('whole', () => {
     expect(whole.phrase_errors).toMatchObject([{ index: 0, code: 'upstream_unavailable' }]);
   });
 
+  it.each([
+    ['pcm', ''],
+    // What the header says of the length.
+    ['wav', Buffer.from(new Uint32Array([13 * CHUNK_BYTES]).buffer).toString('hex')],
+  ] as const)('of sound in many pieces is one %s file', async (format, lengthHex) => {
+    const whole = await ask(
+      async (workers) => {
+        await workers.cut('Hello.', 'There.');
+        await workers.speak(0, 7);
+        await workers.speak(1, 6);
+        await workers.end();
+      },
+      { stream: false, format },
+    );
+    const length = Number(whole.headers.get('content-length'));
+    const text = await whole.text();
+    expect(Buffer.byteLength(text)).toBe(length);
+    const { audio } = (JSON.parse(text) as Whole).choices[0].message;
+    const file = Buffer.from(audio?.data ?? '', 'base64');
+    const headerBytes = file.length - 13 * CHUNK_BYTES;
+    expect(file.toString('hex', Math.max(0, headerBytes - 4), headerBytes)).toBe(lengthHex);
+    expect(file.subarray(headerBytes).equals(soundOf([0, 7], [1, 6]))).toBe(true);
+  });
+
+  it('larger than a kept answer may be is refused while it is spoken', async () => {
+    const { config } = fixture.context;
+    const { MAX_LOG_BYTES: before } = config;
+    config.MAX_LOG_BYTES = 5000; // two chunks
+    const response = await ask(
+      async (workers) => {
+        await workers.cut('Hello.');
+        await workers.speak(0, 3); // and the model goes on
+      },
+      { stream: false },
+    ).finally(() => {
+      config.MAX_LOG_BYTES = before;
+    });
+    expect(response.status).toBe(413);
+    expect(await response.json()).toMatchObject({ error: { code: 'stream_too_large' } });
+    const streamId = fixture.opened()?.streamId ?? '';
+    await until(async () => (await log.state(streamId))?.['status'] === 'cancelled');
+  });
+
   it('that fails has the status of its error', async () => {
     const response = await ask(
       async (workers) => {

@@ -1,16 +1,16 @@
-import { type AudioFormat, SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
 import type { AudioEncoder } from '@antiphon/shared/audio/audio-encoder';
-import { concatenate } from '@antiphon/shared/audio/pcm';
-import { wavHeader } from '@antiphon/shared/audio/wav';
+import type { AudioFormat } from '@antiphon/shared/audio/audio-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { GatewayContext } from '../gateway-context.ts';
 import { ChunkFrames } from '../openai/chat-chunk.ts';
 import { mergeDelta } from '../openai/merged-message.ts';
 import { Base64Fragments } from './base64-fragments.ts';
+import { largestAnswerBytes } from './largest-answer.ts';
 import type { OpenedStream } from './open-stream.ts';
 import { SpokenAnswer, type SpokenPart } from './spoken-answer.ts';
 import { EventStreamResponse, type ResponseOptions, startResponse } from './stream-response.ts';
 import { StreamTimer } from './stream-timer.ts';
+import { WholeSound } from './whole-sound.ts';
 
 export interface SpokenChatOptions {
   tenantId: string;
@@ -117,7 +117,10 @@ class SpokenFrameWriter {
   }
 }
 
-/** `stream: false` with sound: one JSON body with a whole file (contract, section 1.2). */
+/**
+ * `stream: false` with sound: one JSON body with a whole file (contract, section 1.2). Throws
+ * `stream_too_large`: 120 KB of text spoken as pcm were 400 MB here, and 2.4 GB in a body of one piece.
+ */
 export async function replySpokenChat(
   context: GatewayContext,
   opened: OpenedStream,
@@ -127,18 +130,17 @@ export async function replySpokenChat(
   const timer = new StreamTimer(context, opened, response.receivedAtMs);
   const answer = new SpokenAnswer(context, opened, { ...options, timer });
   const message: Record<string, unknown> = { role: 'assistant', content: null, refusal: null };
-  const sound: Uint8Array[] = [];
+  const sound = new WholeSound(largestAnswerBytes(context.config));
   const phraseErrors: object[] = [];
   for await (const part of answer.parts()) {
-    if (part.type === 'sound') sound.push(part.bytes);
+    if (part.type === 'sound') sound.add(part.bytes);
     if (part.type === 'shown') mergeDelta(message, part.delta);
     if (part.type === 'phrase-error') phraseErrors.push(phraseError(part));
   }
   const { audioId: id, transcript } = answer;
   // Also where every phrase failed: the words are nowhere else.
   if (transcript !== '') {
-    const data = answer.hasSound ? fileOf(sound, options.format).toString('base64') : '';
-    message['audio'] = { id, data, expires_at: await answer.keepUntil(), transcript };
+    message['audio'] = { id, data: '', expires_at: await answer.keepUntil(), transcript };
   }
   const choice = { index: 0, message, logprobs: null, finish_reason: answer.finishReason };
   const body = JSON.stringify({
@@ -150,24 +152,20 @@ export async function replySpokenChat(
     usage: answer.usage,
     ...(phraseErrors.length > 0 ? { phrase_errors: phraseErrors } : {}),
   });
-  const bytes = Buffer.from(body);
   timer.sentWhole();
+  const bodyBytes = Buffer.byteLength(body) + (transcript === '' ? 0 : sound.base64Bytes);
   startResponse(response, {
     'content-type': 'application/json',
-    'content-length': String(bytes.length),
+    'content-length': String(bodyBytes),
     ...timer.headers(),
   });
-  await response.connection.write(bytes);
-  response.connection.end();
-}
-
-/** The file; a WAV's header tells its length, which only the end knows. */
-function fileOf(sound: Uint8Array[], format: AudioFormat): Buffer {
-  const bytes = concatenate(sound);
-  if (format === 'wav') {
-    const header = wavHeader({ sampleRateHz: SAMPLE_RATE_HZ });
-    const dataBytes = bytes.length - header.length;
-    bytes.set(wavHeader({ sampleRateHz: SAMPLE_RATE_HZ, dataBytes }));
-  }
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  // The id is the server's own: it stands at no other place with these quotes around it.
+  const mark = `{"id":"${id}","data":"`;
+  const dataStart = body.indexOf(mark) + mark.length;
+  const { connection } = response;
+  if (transcript === '') return connection.end(Buffer.from(body));
+  await connection.write(Buffer.from(body.slice(0, dataStart)));
+  for (const piece of sound.base64(options.format)) await connection.write(piece);
+  await connection.write(Buffer.from(body.slice(dataStart)));
+  connection.end();
 }

@@ -241,7 +241,7 @@ export const ERROR_CATALOG = {
     type: INVALID,
     retryable: false,
     message:
-      'The answer grew larger than one that can be resumed may. Send the request without asking to resume.',
+      'The answer grew larger than one may that is sent whole or can be resumed. Ask for it as a stream ("stream": true), and without asking to resume.',
   },
   unsupported_content_type: {
     status: 415,
