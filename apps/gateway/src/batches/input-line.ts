@@ -1,4 +1,5 @@
-import type { BatchEndpoint, BatchFault } from '@antiphon/shared/batches/batch-record';
+import type { BatchFault, InputFaultCode } from '@antiphon/shared/batches/batch-fault';
+import type { BatchEndpoint } from '@antiphon/shared/batches/batch-record';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { type JsonBody, parseJsonObject } from '../openai/json-body.ts';
 import { type InputLine, MAX_LINE_BYTES } from './input-lines.ts';
@@ -22,7 +23,7 @@ export interface ReadLine {
 
 /**
  * What is wrong with the envelope of a line; its body is looked at when it is its turn. The codes
- * are OpenAI's where it has one (contract, section 8).
+ * are OpenAI's where it has one (contract, section 8); docs/errors.md lists them all.
  */
 export function checkLine(
   { bytes }: InputLine,
@@ -98,6 +99,10 @@ function modelOf(body: unknown): string | undefined {
   return typeof model === 'string' && model !== '' ? model : undefined;
 }
 
-const fault = (code: string, message: string, param: string | null = null): { fault: Fault } => ({
+const fault = (
+  code: InputFaultCode,
+  message: string,
+  param: string | null = null,
+): { fault: Fault } => ({
   fault: { code, message, param },
 });

@@ -1,4 +1,5 @@
-import type { BatchEndpoint, BatchFault } from '@antiphon/shared/batches/batch-record';
+import type { BatchFault, InputFaultCode } from '@antiphon/shared/batches/batch-fault';
+import type { BatchEndpoint } from '@antiphon/shared/batches/batch-record';
 import { checkLine } from './input-line.ts';
 import { readInputLines } from './input-lines.ts';
 
@@ -34,7 +35,7 @@ export async function validateInput(
       faults.push(fileFault('too_many_tasks', `The file has more than ${maxLines} lines.`));
       break;
     }
-    const note = (code: string, message: string, param: string | null = null) =>
+    const note = (code: InputFaultCode, message: string, param: string | null = null) =>
       faults.push({ code, message, param, line: input.line + 1 });
     const checked = checkLine(input, endpoint);
     if ('fault' in checked) {
@@ -54,7 +55,7 @@ export async function validateInput(
   return faults.length > 0 ? { faults } : { total, model: model ?? '' };
 }
 
-const fileFault = (code: string, message: string): BatchFault => ({
+const fileFault = (code: InputFaultCode, message: string): BatchFault => ({
   ...{ code, message },
   ...{ param: null, line: null },
 });

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { CONTENT_TYPES } from '@antiphon/shared/audio/audio-format';
+import type { UndoneCode } from '@antiphon/shared/batches/batch-fault';
 import type { BatchEndpoint, BatchUsage } from '@antiphon/shared/batches/batch-record';
 import type { LineResult } from '@antiphon/shared/batches/line-result';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
@@ -20,7 +21,7 @@ export const UNDONE = {
     code: 'batch_expired',
     message: 'This line was not done before its batch expired.',
   },
-} as const;
+} as const satisfies Record<string, { code: UndoneCode; message: string }>;
 
 export interface LineAnswer {
   batchId: string;

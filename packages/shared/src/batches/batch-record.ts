@@ -24,15 +24,6 @@ export const BATCH_ENDPOINTS = [
 ] as const;
 export type BatchEndpoint = (typeof BATCH_ENDPOINTS)[number];
 
-/** What is wrong with an input file. */
-export interface BatchFault {
-  code: string;
-  message: string;
-  param: string | null;
-  /** From 1; null where it is the file as a whole. */
-  line: number | null;
-}
-
 const count = z.coerce.number();
 const seconds = z.coerce.number().optional();
 const json = <Schema extends z.ZodType>(schema: Schema) =>

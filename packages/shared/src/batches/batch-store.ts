@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import { fileKeys, fileValues } from '../files/file-index.ts';
 import type { FileRecord } from '../files/file-record.ts';
 import { throwStoreFault } from '../storage/store-fault.ts';
+import type { BatchFault } from './batch-fault.ts';
 import {
   BATCH_SEQUENCE_KEY,
   batchChannel,
@@ -12,7 +13,6 @@ import {
   tenantBatchesKey,
 } from './batch-key.ts';
 import {
-  type BatchFault,
   type BatchRecord,
   batchRecordSchema,
   type BatchStatus,
