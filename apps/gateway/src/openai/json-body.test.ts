@@ -10,6 +10,7 @@ import { until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { answerChat } from '../testing/scripted-handlers.ts';
 import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
+import { parseJsonObject } from './json-body.ts';
 
 type Body = NonNullable<RequestInit['body']>;
 const LIMIT_BYTES = 100_000;
@@ -115,6 +116,22 @@ describe('a body that would hurt', () => {
     } finally {
       await open.close();
     }
+  });
+
+  it.each([
+    ['a flat array of 25 MB', `[${'0,'.repeat(12_500_000)}0]`],
+    ['an array that does not end', `[${'{},'.repeat(200_000)}`],
+    ['objects', `[${'{"a":{}},'.repeat(60_000)}0]`],
+  ])('more values than a request has: %s', async (_what, array) => {
+    const bytes = Buffer.from(`{"messages":${array}}`);
+    // Told by its message: it was not parsed, and nothing walked through it.
+    expect(() => parseJsonObject(bytes)).toThrow(/it has more than 100000 values\.$/);
+  });
+
+  it('takes many values, whatever stands in strings', () => {
+    const value = { values: Array(99_000).fill(0), text: ',[{:"'.repeat(50_000) };
+    const text = JSON.stringify(value);
+    expect(parseJsonObject(Buffer.from(text))).toStrictEqual({ text, value });
   });
 
   it('more messages than a conversation has', async () => {
