@@ -15,7 +15,7 @@ const MOST_TICK_MS = 1000;
 export interface KeepOptions extends Omit<OpenLogOptions, 'deadlines' | 'route'> {
   kept: Kept;
   enqueue: (streamId: string) => Promise<void>;
-  /** Frees what its jobs read, when it is over. */
+  /** Frees what its jobs read, when it is over. Of one that another gateway takes over the sweeper does. */
   release: () => Promise<void>;
 }
 
@@ -116,10 +116,7 @@ export class StreamKeepers {
     this.#kept.set(streamId, stream);
     const finish = async () => {
       try {
-        if (!(await stream.run())) return;
-        await this.#forget(streamId);
-        await this.#expireKey(stream, this.#context.config.LOG_TTL_MS);
-        await this.#context.tenantStreams.remove(tenantId, streamId);
+        if (await stream.run()) await this.#settle(stream).finally(release);
       } catch (error) {
         this.#warn(error, streamId);
         // It may still be adopted; those who read it here are not to wait for that.
@@ -127,11 +124,17 @@ export class StreamKeepers {
         for (const reader of readers) reader.fail(VoiceError.from(error));
       } finally {
         this.#kept.delete(streamId);
-        await release();
       }
     };
     finish().catch((error: unknown) => this.#warn(error, streamId));
     return stream;
+  }
+
+  /** It has ended. */
+  async #settle(stream: KeptStream): Promise<void> {
+    await this.#forget(stream.streamId);
+    await this.#expireKey(stream, this.#context.config.LOG_TTL_MS);
+    await this.#context.tenantStreams.remove(stream.tenantId, stream.streamId);
   }
 
   async #tick(): Promise<void> {
