@@ -105,7 +105,7 @@ export class EventStreamResponse {
   }
 
   end(frames?: string): void {
-    this.close();
+    this.#stopTimers();
     this.start();
     const bytes = frames === undefined ? undefined : Buffer.from(frames);
     this.#options.connection.end(bytes && (this.#ids?.mark(bytes) ?? bytes));
@@ -113,7 +113,7 @@ export class EventStreamResponse {
 
   /** Before headers: rethrows, for the error its own status. After: one error frame, no `[DONE]`. */
   fail(error: unknown): void {
-    this.close();
+    this.#stopTimers();
     const { connection, logger, streamId } = this.#options;
     if (error instanceof ClientLeft || connection.left.aborted) return;
     if (!connection.started) throw error;
@@ -126,7 +126,7 @@ export class EventStreamResponse {
     connection.end(Buffer.from(this.#betweenFrames ? frame : `\n\n${frame}`));
   }
 
-  close(): void {
+  #stopTimers(): void {
     clearTimeout(this.#holdTimer);
     clearInterval(this.#keepaliveTimer);
   }

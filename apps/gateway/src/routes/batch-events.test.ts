@@ -204,7 +204,7 @@ it('cuts off who does not read', async () => {
   });
   await narrow.runner.stop();
   const faults = Array.from({ length: 60_000 }, (_, line) => ({
-    ...{ code: 'invalid_json_line', message: 'x'.repeat(100), param: null, line },
+    ...{ code: 'invalid_json_line' as const, message: 'x'.repeat(100), param: null, line },
   }));
   await batches.fail(id, faults);
   const socket = connect(narrow.port, '127.0.0.1');

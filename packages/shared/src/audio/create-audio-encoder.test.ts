@@ -181,12 +181,8 @@ it.each(['mp3', 'opus', 'flac', 'wav', 'pcm'] as const)(
   },
 );
 
-it('wav tells its length when it is known, and that it is not otherwise', async () => {
-  const pcm = samplesToBytes(voiced(1000));
-  const exact = Buffer.from(await encodeAll('wav', pcm, { exactBytes: pcm.length }));
-  expect(exact.readUInt32LE(4)).toBe(exact.length - 8);
-  expect(exact.readUInt32LE(40)).toBe(pcm.length);
-  const streamed = Buffer.from(await encodeAll('wav', pcm));
+it('wav tells that its length is not known', async () => {
+  const streamed = Buffer.from(await encodeAll('wav', samplesToBytes(voiced(1000))));
   expect(streamed.readUInt32LE(4)).toBe(0xffff_ffff);
   expect(streamed.readUInt32LE(40)).toBe(0xffff_ffff);
 });

@@ -8,8 +8,6 @@ import { createPcmEncoder } from './pcm-encoder.ts';
 import { createWavEncoder } from './wav-encoder.ts';
 
 export interface AudioEncoderOptions {
-  /** How many bytes of PCM will come, when all of it is there: then a WAV header tells its length. */
-  exactBytes?: number;
   /** For aac; `ffmpeg` unless told. */
   ffmpegPath?: string;
 }
@@ -22,7 +20,7 @@ const ENCODERS: Record<
   opus: createOpusEncoder,
   aac: ({ ffmpegPath }) => createAacEncoder(ffmpegPath),
   flac: createFlacEncoder,
-  wav: ({ exactBytes }) => createWavEncoder(exactBytes),
+  wav: createWavEncoder,
   pcm: createPcmEncoder,
 };
 

@@ -5,15 +5,12 @@ import { concatenate } from './pcm.ts';
 import { wavHeader } from './wav.ts';
 
 /**
- * A WAV header and the samples. `exactBytes`: bytes of PCM that will come, for a header that tells
- * the truth; without it the header says 0xFFFFFFFF, as streams do. It goes out with the first piece.
+ * A WAV header and the samples. Nobody knows yet how many will come: the header says 0xFFFFFFFF. It
+ * goes out with the first piece.
  */
-export function createWavEncoder(exactBytes?: number): AudioEncoder {
+export function createWavEncoder(): AudioEncoder {
   const samples = createPcmEncoder();
-  let header: Uint8Array | undefined = wavHeader({
-    sampleRateHz: SAMPLE_RATE_HZ,
-    ...(exactBytes === undefined ? {} : { dataBytes: exactBytes }),
-  });
+  let header: Uint8Array | undefined = wavHeader({ sampleRateHz: SAMPLE_RATE_HZ });
   const withHeader = (body: Uint8Array): Uint8Array => {
     if (!header) return body;
     const whole = concatenate([header, body]);

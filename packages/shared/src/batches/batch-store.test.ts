@@ -76,7 +76,7 @@ describe('a batch', () => {
   });
 
   it('tells what is wrong with its input', async () => {
-    const fault = { code: 'invalid_json_line', message: 'no JSON', param: null, line: 3 };
+    const fault = { code: 'invalid_json_line' as const, message: 'no JSON', param: null, line: 3 };
     expect(await store.fail(id, [fault])).toBe('failed');
     expect(await store.get('one', id)).toMatchObject({ status: 'failed', faults: [fault] });
   });

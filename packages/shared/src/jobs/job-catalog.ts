@@ -105,7 +105,8 @@ export interface Deadlines {
 
 /**
  * One row per queue: who runs it, the shape of its data, the name of the producer a job is, how
- * often BullMQ may try it (streams: once; their retry is inside the handler), its deadlines.
+ * often BullMQ may try it (streams: once; their retry is inside the handler), its stream's deadlines
+ * (of speech: a chat's, as configured).
  */
 export const JOB_CATALOG = {
   chat: {
@@ -120,7 +121,6 @@ export const JOB_CATALOG = {
     schema: speechJobSchema,
     producer: (job: SpeechJob) => `phrase-${job.phraseIndex}`,
     attempts: 1,
-    deadlines: { queueMs: 30_000, firstEventMs: 120_000, idleMs: 60_000, totalMs: 600_000 },
   },
   transcription: {
     stage: 'stt',
@@ -143,7 +143,7 @@ export const JOB_CATALOG = {
     schema: z.ZodType;
     producer: (job: never) => string;
     attempts: number;
-    deadlines: Deadlines;
+    deadlines?: Deadlines;
   }
 >;
 
