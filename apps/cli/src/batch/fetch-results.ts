@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { AUDIO_FORMATS } from '@antiphon/shared/audio/audio-format';
 import { CliError } from '../cli-error.ts';
@@ -8,7 +8,7 @@ import type { Batch } from './batch-client.ts';
 import { IdNames } from './file-name.ts';
 import type { BatchWork } from './follow-batch.ts';
 import { textLines } from './jsonl.ts';
-import { parseLine, soundOf, textOf } from './output-line.ts';
+import { parseLine, soundOf, textOf, transcriptOf } from './output-line.ts';
 
 const DOWNLOADS_AT_ONCE = 4;
 
@@ -24,38 +24,79 @@ export async function makeFolder(directory: string, path: string): Promise<strin
 
 /**
  * Writes what a batch that is over has made: `output.jsonl`, `errors.jsonl`, and each line's sound
- * or text under its `custom_id`. Sound that is there from an earlier call is not fetched again.
- * Returns the number of files besides the first two.
+ * or transcript under its `custom_id`. Sound that is there from an earlier call for the same batch
+ * is not fetched again; what another batch has left under these names is replaced. Returns the
+ * number of files besides the first two.
  */
 export async function fetchResults(work: BatchWork, batch: Batch, folder: string): Promise<number> {
-  if (batch.error_file_id) await save(work, batch.error_file_id, join(folder, 'errors.jsonl'));
-  if (!batch.output_file_id) return 0;
-  const outputPath = join(folder, 'output.jsonl');
-  await save(work, batch.output_file_id, outputPath);
-  const names = new IdNames();
-  const lines = textLines(createReadStream(outputPath));
+  const errorsPath = join(folder, 'errors.jsonl');
+  if (batch.error_file_id) await save(work, batch.error_file_id, errorsPath);
+  else await rm(errorsPath, { force: true });
+  await saveOutput(work, batch, folder);
+  const results = namedResults(join(folder, 'output.jsonl'), batch.endpoint);
   let count = 0;
   const fetchSome = async (): Promise<void> => {
     // Several of these take turns at one reading.
-    for await (const line of lines) {
-      const parsed = parseLine(line);
-      if (!parsed || !('body' in parsed)) continue;
-      const sound = soundOf(parsed.body);
-      const text = sound ? undefined : textOf(parsed.body);
-      if (sound) {
-        const extension = AUDIO_FORMATS.find((format) => format === sound.format) ?? 'audio';
-        const path = join(folder, names.nameOf(parsed.customId, extension));
-        await saveSound(work, sound, path);
-      } else if (text !== undefined) {
-        const [, base = parsed.customId, extension = 'txt'] =
-          /^(.+)\.(srt|vtt|txt)$/.exec(parsed.customId) ?? [];
-        await saveText(join(folder, names.nameOf(base, extension)), text);
-      } else continue;
+    for await (const result of results) {
+      const path = join(folder, result.name);
+      if ('text' in result) await saveText(path, result.text);
+      else await saveSound(work, result, path);
       count += 1;
     }
   };
   await Promise.all(Array.from({ length: DOWNLOADS_AT_ONCE }, fetchSome));
   return count;
+}
+
+type NamedResult = { name: string } & ({ text: string } | { fileId: string; bytes: number });
+
+/** Of an `output.jsonl`, in its order, what has a file of its own; nothing when there is none. */
+async function* namedResults(path: string, endpoint: string): AsyncGenerator<NamedResult> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isFile()) return;
+  const names = new IdNames();
+  for await (const line of textLines(createReadStream(path))) {
+    const parsed = parseLine(line);
+    if (!parsed || !('body' in parsed)) continue;
+    const { customId, body } = parsed;
+    const sound = soundOf(body);
+    if (sound) {
+      const extension = AUDIO_FORMATS.find((format) => format === sound.format) ?? 'audio';
+      yield { ...sound, name: names.nameOf(customId, extension) };
+      continue;
+    }
+    const text = textOf(body);
+    const json = text === undefined ? transcriptOf(body, endpoint) : undefined;
+    if (text === undefined && json === undefined) continue;
+    const [, base = customId, extension = json === undefined ? 'txt' : 'json'] =
+      /^(.+)\.(srt|vtt|txt|json)$/.exec(customId) ?? [];
+    yield { name: names.nameOf(base, extension), text: text ?? json ?? '' };
+  }
+}
+
+/**
+ * `output.jsonl` stands for the sounds beside it: once it is there, none of another file lies under
+ * its names. Their size tells nothing: two voices say a line in the same number of bytes.
+ */
+async function saveOutput(work: BatchWork, batch: Batch, folder: string): Promise<void> {
+  const path = join(folder, 'output.jsonl');
+  if (!batch.output_file_id) return rm(path, { force: true });
+  const before = await soundsOf(path, batch.endpoint);
+  const arrived = `${path}.new`;
+  await save(work, batch.output_file_id, arrived);
+  for (const [name, fileId] of await soundsOf(arrived, batch.endpoint)) {
+    if (before.get(name) !== fileId) await rm(join(folder, name), { force: true });
+  }
+  await rename(arrived, path);
+}
+
+/** The file on the server by the name here. */
+async function soundsOf(path: string, endpoint: string): Promise<Map<string, string>> {
+  const sounds = new Map<string, string>();
+  for await (const result of namedResults(path, endpoint)) {
+    if ('fileId' in result) sounds.set(result.name, result.fileId);
+  }
+  return sounds;
 }
 
 async function saveSound(

@@ -75,3 +75,12 @@ const textBody = z.object({ text: z.string(), content_type: z.string().startsWit
 
 /** Subtitles and other transcripts that are no JSON; undefined for a body of another kind. */
 export const textOf = (body: unknown): string | undefined => textBody.safeParse(body).data?.text;
+
+/** A transcript that is JSON, as a text; undefined for a body of another kind or endpoint. */
+export function transcriptOf(body: unknown, endpoint: string): string | undefined {
+  if (!/^\/v1\/audio\/(?:transcriptions|translations)$/.test(endpoint)) return undefined;
+  return z.object({ text: z.string() }).safeParse(body).success ? jsonText(body) : undefined;
+}
+
+/** As it is saved: for someone who reads it. */
+export const jsonText = (body: unknown): string => JSON.stringify(body, undefined, 2);

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -77,6 +77,29 @@ describe('run', () => {
     expect(await file('some/d.wav')).toStrictEqual(spokenPcm('I am d.'));
     const contents = server.requests.filter(({ path }) => path.endsWith('/content'));
     expect(contents).toHaveLength(4 + 2);
+  });
+
+  it('what another batch has left under the same names is replaced, of the same size too', async () => {
+    await start();
+    await writeRequests(['a', 'b']);
+    expect(await batch('run', 'some.jsonl', '--out', 'results')).toMatchObject({ code: 0 });
+    const requests = (await file('some.jsonl')).toString();
+    await writeFile(join(directory, 'some.jsonl'), requests.replaceAll('I am', 'I do'));
+    expect(await batch('run', 'some.jsonl', '--out', 'results')).toMatchObject({ code: 0 });
+    expect(await list('results')).toStrictEqual(['a.wav', 'b.wav', 'output.jsonl']);
+    expect(await file('results/a.wav')).toStrictEqual(spokenPcm('I do a.'));
+    expect(await file('results/b.wav')).toStrictEqual(spokenPcm('I do b.'));
+  });
+
+  it('what nobody knows of is fetched, whatever lies under its name', async () => {
+    await start();
+    await writeRequests(['a']);
+    await mkdir(join(directory, 'some'));
+    await writeFile(join(directory, 'some', 'a.wav'), Buffer.alloc(spokenPcm('I am a.').length));
+    await writeFile(join(directory, 'some', 'errors.jsonl'), 'of another batch');
+    expect(await batch('run', 'some.jsonl')).toMatchObject({ code: 0 });
+    expect(await file('some/a.wav')).toStrictEqual(spokenPcm('I am a.'));
+    expect(await list('some')).toStrictEqual(['a.wav', 'output.jsonl']);
   });
 
   it.each([
@@ -203,17 +226,22 @@ describe('transcribe', () => {
     expect(server.batches.files.size).toBe(5);
   });
 
-  it('after Ctrl-C the batch is fetched under the same names', async () => {
+  it.each([
+    ['srt', 'a.srt'],
+    ['json', 'a.json'],
+    ['verbose_json', 'a.json'],
+  ])('after Ctrl-C the batch is fetched under the same names: %s', async (format, name) => {
     await start({ batches: { lineMs: 2000 } });
     await writeFile(join(directory, 'a.mp3'), 'sound');
-    const running = startCli(['batch', 'transcribe', 'a.mp3', '--format', 'srt'], options());
+    const running = startCli(['batch', 'transcribe', 'a.mp3', '--format', format], options());
     await until(() => running.written.stderr.includes('transcribes'));
     running.child.kill('SIGINT');
     const stopped = await running.outcome;
     expect(stopped.code).toBe(130);
     expect(stopped.stderr).toMatch(/batch fetch batch_3 --out batch_3 comes back to it/);
     expect(await batch('fetch', 'batch_3')).toMatchObject({ code: 0 });
-    expect(await list('batch_3')).toStrictEqual(['a.srt', 'output.jsonl']);
+    expect(await list('batch_3')).toStrictEqual([name, 'output.jsonl']);
+    expect((await file(`batch_3/${name}`)).toString()).toContain('a.mp3');
   });
 
   it('what cannot be begun leaves nothing on the server', async () => {

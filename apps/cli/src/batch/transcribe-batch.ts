@@ -7,7 +7,7 @@ import type { CliContext } from '../context.ts';
 import type { TranscriptFormat } from '../transcription/transcription-client.ts';
 import { makeFolder, saveText } from './fetch-results.ts';
 import { type BatchWork, checkWhole, followBatch, withBatches } from './follow-batch.ts';
-import { outputLines } from './output-line.ts';
+import { jsonText, outputLines } from './output-line.ts';
 import { counted } from './progress.ts';
 import { goesOn } from './run-command.ts';
 
@@ -150,5 +150,5 @@ async function writeTranscripts(
 async function writeTranscript(target: string, body: unknown): Promise<void> {
   const { text } = Object(body) as { text?: unknown };
   const isText = extname(target) !== '.json' && typeof text === 'string';
-  await saveText(target, isText ? text : JSON.stringify(body, undefined, 2));
+  await saveText(target, isText ? text : jsonText(body));
 }
