@@ -4,6 +4,7 @@ import type { BatchRecord } from '@antiphon/shared/batches/batch-record';
 import type { LineProducer } from '@antiphon/shared/batches/line-producer';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { GatewayContext } from '../gateway-context.ts';
+import { chooseRoute } from './choose-route.ts';
 import { keepInput, openInput } from './input-blob.ts';
 import { LineFeed } from './line-feed.ts';
 import { STAGE_OF } from './line-plan.ts';
@@ -127,13 +128,10 @@ export class BatchRun {
 
   /** Until there is something else to do. */
   async #feed(batch: BatchRecord): Promise<void> {
-    const { context, producer, signal } = this.#options;
+    const { context, signal } = this.#options;
     const { batches } = context;
-    const feed = new LineFeed(context, producer, {
-      batch,
-      done: await batches.doneLines(batch.id),
-    });
-    let recorded = -1;
+    let feed: LineFeed | undefined;
+    let recorded = recordedOf(batch);
     let movedAtMs = performance.now();
     while (!signal.aborted) {
       const now = await batches.find(batch.id);
@@ -144,7 +142,8 @@ export class BatchRun {
         movedAtMs = performance.now();
         this.#standstillMs = this.#leastStandstillMs;
       }
-      const fed = feed.isOver ? 0 : await feed.feed(recorded);
+      feed ??= await this.#openFeed(now);
+      const fed = !feed || feed.isOver ? 0 : await feed.feed(recorded);
       if (fed > 0) {
         movedAtMs = performance.now();
         continue;
@@ -154,6 +153,14 @@ export class BatchRun {
       await delay(LOOK_GAP_MS); // lines that end together are one look
     }
     this.#standstillMs = Math.min(this.#standstillMs * 2, MOST_STANDSTILL_MS);
+  }
+
+  async #openFeed(batch: BatchRecord): Promise<LineFeed | undefined> {
+    const { context, producer } = this.#options;
+    const route = await chooseRoute(context, batch);
+    if (!route) return undefined;
+    const done = await context.batches.doneLines(batch.id);
+    return new LineFeed(context, producer, { batch, route, done });
   }
 
   async #close(batch: BatchRecord): Promise<void> {

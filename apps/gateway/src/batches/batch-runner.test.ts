@@ -390,6 +390,35 @@ it('jobs that Redis has lost are queued again when nothing moves', async () => {
   await producer.close();
 });
 
+describe('the worker of a batch is away for a while', () => {
+  const kokoro = {
+    ...{ engine: 'openai', announced: { models: ['tts-1'], voices: [{ id: 'heart', name: '' }] } },
+  };
+
+  it.each([
+    ['another engine has its model', ['tts-1']],
+    ['no other engine has its model', ['tts-2']],
+  ])('no line goes elsewhere, or is refused: %s', async (_name, models) => {
+    const gateway = await openGateway();
+    const lines = heldLines();
+    const lane = await openSpeech(gateway, { ...kokoro, handler: lines.handler });
+    const body = { model: 'tts-1', voice: 'heart' };
+    const sent = Array.from({ length: 300 }, (_, n) => speechLine(n, body));
+    const id = await createBatch(gateway, sent);
+    await until(() => lines.held.size >= 4);
+    const voices = [{ id: 'ann', name: '' }];
+    await lane.leave();
+    await redis.del('antiphon:workers'); // as a registry without persistence that was restarted
+    const other = await openSpeech(gateway, { engine: 'flite', announced: { models, voices } });
+    const known = () => gateway.context.directory.workersOf('tts').map(({ engine }) => engine);
+    await until(() => known().join() === 'flite');
+    lines.end();
+    const batch = await untilOver(gateway, id);
+    expect(batch).toMatchObject({ status: 'completed', completed: 300, failed: 0 });
+    expect(other.jobs).toEqual([]);
+  });
+});
+
 /** Lines that go on until they are told to end, or aborted. */
 function heldLines() {
   const held = new Set<() => void>();

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { UPLOAD_MAGIC_BYTES, detectUploadFormat } from '@antiphon/shared/audio/upload-format';
 import { lineBodyBlobId } from '@antiphon/shared/batches/batch-key';
-import type { BatchEndpoint, BatchRecord } from '@antiphon/shared/batches/batch-record';
+import type { BatchEndpoint, BatchRecord, LineRoute } from '@antiphon/shared/batches/batch-record';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type {
   BatchLineJob,
@@ -16,7 +16,6 @@ import type { UploadFormat } from '@antiphon/shared/services/stt-service';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { throwStoreFault } from '@antiphon/shared/storage/store-fault';
 import type { GatewayContext } from '../gateway-context.ts';
-import type { Route } from '../models/worker-directory.ts';
 import { resolveAudioAnswers } from '../openai/audio-answers.ts';
 import { extractAudioParts } from '../openai/audio-parts.ts';
 import { parseChatRequest } from '../openai/chat-request.ts';
@@ -34,7 +33,7 @@ export interface LineRequest {
   /** From 0. */
   line: number;
   body: JsonBody;
-  route: Route;
+  route: LineRoute;
 }
 
 export const STAGE_OF: Record<BatchEndpoint, Stage> = {
@@ -87,13 +86,13 @@ function planSpeechLine(
   }
   const phrases = cutPhrases(request, {
     markdown: config.STRIP_MARKDOWN,
-    maxCharacters: route.worker.maxPhraseCharacters,
+    maxCharacters: route.maxPhraseCharacters,
     isAwaited: false,
   });
   return {
     type: 'speech',
     phrases,
-    voice: chooseVoice(route.worker, request.voice),
+    voice: chooseVoice(route, request.voice),
     ...spokenHow(request),
     format: request.response_format ?? 'mp3',
     expiresAtSeconds: Math.floor(Date.now() / 1000) + batch.outputLifeSeconds,

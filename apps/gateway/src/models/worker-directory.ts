@@ -79,9 +79,7 @@ export class WorkerDirectory {
 
   /** Whether a live worker takes from a known queue; undefined while the picture cannot be trusted. */
   isServed(queueName: string): boolean | undefined {
-    const nowMs = performance.now();
-    if (nowMs - this.#refreshedAtMs > REFRESH_MS * 3 || nowMs < this.#trustedFromMs)
-      return undefined;
+    if (!this.#isTrusted()) return undefined;
     const known = this.#workers.filter((worker) => worker.queueName === queueName);
     return known.length === 0 ? undefined : known.some(({ live }) => live);
   }
@@ -137,7 +135,8 @@ export class WorkerDirectory {
 
   /**
    * As `resolve`, for what can wait: a worker that is not alive now will do. Undefined when none was
-   * heard of yet: of the stage, or for its default. Throws `model_not_found`.
+   * heard of yet (of the stage, or for its default), and while the picture cannot be trusted. Throws
+   * `model_not_found`.
    */
   async remembered(stage: Stage, model: string | undefined): Promise<Route | undefined> {
     const found = this.#find(stage, model);
@@ -145,7 +144,13 @@ export class WorkerDirectory {
     await this.refresh();
     const again = this.#find(stage, model);
     if (again || model === undefined || this.workersOf(stage).length === 0) return again;
+    if (!this.#isTrusted()) return undefined;
     throw this.#unknownModel(stage, model);
+  }
+
+  #isTrusted(): boolean {
+    const nowMs = performance.now();
+    return nowMs - this.#refreshedAtMs <= REFRESH_MS * 3 && nowMs >= this.#trustedFromMs;
   }
 
   #unknownModel(stage: Stage, model: string | undefined): VoiceError {

@@ -1,6 +1,5 @@
 import { AUDIO_FORMATS } from '@antiphon/shared/audio/audio-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
-import type { KnownWorker } from '@antiphon/shared/queue/worker-registry';
 import { z } from 'zod';
 import { type JsonBody, parseBody } from './json-body.ts';
 
@@ -48,7 +47,7 @@ function characterCount(text: string): number {
 
 /** The voice asked for, or the engine's first. Throws `invalid_value` with the known ones. */
 export function chooseVoice(
-  { voices }: KnownWorker,
+  { voices }: { voices?: readonly { id: string }[] | 'any' | undefined },
   asked: SpeechRequest['voice'],
   param = 'voice',
 ): string {

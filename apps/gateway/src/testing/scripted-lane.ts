@@ -16,6 +16,8 @@ export interface ScriptedLaneOptions<Kind extends LineWork> {
   /** Where the lines' stores are. */
   context: Pick<GatewayContext, 'batches' | 'files' | 'fileBlobs'>;
   kind: Kind;
+  /** 'scripted' unless told. */
+  engine?: string;
   announced: Announced;
   handler: LineHandler<Kind>;
   concurrency?: number;
@@ -27,6 +29,8 @@ export interface ScriptedLane<Kind extends LineWork> {
   /** What came from the queue so far; a line that ran twice is there twice. */
   jobs: LineContext<Kind>['job'][];
   takeLines(): Promise<void>;
+  /** Is heard of no more, and goes on with its lines. */
+  leave(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -37,6 +41,7 @@ export async function startScriptedLane<Kind extends LineWork>({
   redisUrl,
   context,
   kind,
+  engine = 'scripted',
   announced,
   handler,
   concurrency = 4,
@@ -49,7 +54,7 @@ export async function startScriptedLane<Kind extends LineWork>({
   const stage = STAGES[kind];
   const jobs: LineContext<Kind>['job'][] = [];
   const worker = new LineWorker<Kind>({
-    ...{ kind, queueName: batchQueueName(stage, 'scripted'), queueRedis, subscriber },
+    ...{ kind, queueName: batchQueueName(stage, engine), queueRedis, subscriber },
     ...{ batches: context.batches, files: context.files, fileBlobs: context.fileBlobs },
     ...{ lockDurationMs: 2000, stalledIntervalMs: 1000, registry: new Registry() },
     share: new EngineShare({ concurrency, sharePercent: 100 }),
@@ -60,8 +65,8 @@ export async function startScriptedLane<Kind extends LineWork>({
     },
   });
   const identity = {
-    ...{ version: 1 as const, workerId: createWorkerId(stage), stage, engine: 'scripted' },
-    ...{ queueName: queueName(stage, 'scripted'), concurrency, startedAtSeconds: 1 },
+    ...{ version: 1 as const, workerId: createWorkerId(stage), stage, engine },
+    ...{ queueName: queueName(stage, engine), concurrency, startedAtSeconds: 1 },
   };
   const heartbeat = new WorkerHeartbeat(queueRedis, () => ({ ...identity, ...announced }), ignore);
   if (takesLines) await worker.start();
@@ -70,6 +75,7 @@ export async function startScriptedLane<Kind extends LineWork>({
   return {
     jobs,
     takeLines: () => worker.start(),
+    leave: () => heartbeat.leave(),
     async close() {
       if (closed) return;
       closed = true;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { lineErrorSchema } from './line-result.ts';
 
 /** OpenAI's (contract, section 8); the last four are for good. */
 export const BATCH_STATUSES = [
@@ -35,6 +36,19 @@ const json = <Schema extends z.ZodType>(schema: Schema) =>
 const batchUsageSchema = z.object({ inputTokens: z.number(), outputTokens: z.number() });
 export type BatchUsage = z.output<typeof batchUsageSchema>;
 
+/** What the lines of a batch are planned for: an engine, as its worker announced it when it was chosen. */
+const lineRouteSchema = z.object({
+  engine: z.string(),
+  model: z.string(),
+  voices: z.union([z.array(z.object({ id: z.string() })), z.literal('any')]).optional(),
+  maxPhraseCharacters: z.number().optional(),
+});
+export type LineRoute = z.output<typeof lineRouteSchema>;
+
+/** Where all lines of a batch go, or what each of them is answered with. */
+const batchRouteSchema = z.union([lineRouteSchema, z.object({ error: lineErrorSchema })]);
+export type BatchRoute = z.output<typeof batchRouteSchema>;
+
 /** A batch as its hash in Redis has it: all values are texts. Times are Unix seconds of Redis' clock. */
 export const batchRecordSchema = z.object({
   id: z.string(),
@@ -50,6 +64,8 @@ export const batchRecordSchema = z.object({
   status: z.enum(BATCH_STATUSES),
   /** The one model of all lines, once they were read. */
   model: z.string().optional(),
+  /** Chosen once, before the first line is queued: workers come and go while it runs. */
+  route: json(batchRouteSchema).optional(),
   faults: json(
     z.array(
       z.object({

@@ -15,6 +15,7 @@ import {
 import {
   type BatchRecord,
   batchRecordSchema,
+  type BatchRoute,
   type BatchStatus,
   type BatchUsage,
   type NewBatch,
@@ -119,6 +120,13 @@ export class BatchStore {
       { from: 'validating', to: 'in_progress', at: 'inProgressAt' },
       { total, model },
     );
+  }
+
+  /** Where its lines go. Returns what was chosen first, maybe by another gateway; undefined for an unknown batch. */
+  async choose(batchId: string, route: BatchRoute): Promise<BatchRoute | undefined> {
+    const key = batchKey(batchId);
+    await this.#redis.hsetnx(key, 'route', JSON.stringify(route)).catch(throwStoreFault);
+    return (await this.find(batchId))?.route;
   }
 
   /** Its input cannot be worked on. */

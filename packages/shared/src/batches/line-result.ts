@@ -9,6 +9,14 @@ const segment = z.object({
   noSpeechProbability: z.number().optional(),
 });
 
+/** A VoiceError, serialized. */
+export const lineErrorSchema = z.object({
+  code: z.string(),
+  message: z.string(),
+  param: z.string().nullable().optional(),
+  retryAfterSeconds: z.number().optional(),
+});
+
 /**
  * How one line of a batch ended, as its worker tells it. The gateway makes what the endpoint would
  * have answered of it when it writes the batch's files.
@@ -34,16 +42,7 @@ export const lineResultSchema = z.discriminatedUnion('type', [
   }),
   /** `body`: the whole chat completion, as JSON. */
   z.object({ type: z.literal('completion'), body: z.string() }),
-  z.object({
-    type: z.literal('error'),
-    /** A VoiceError, serialized. */
-    error: z.object({
-      code: z.string(),
-      message: z.string(),
-      param: z.string().nullable().optional(),
-      retryAfterSeconds: z.number().optional(),
-    }),
-  }),
+  z.object({ type: z.literal('error'), error: lineErrorSchema }),
   /** Too large for Redis: another one of these as JSON, in the files' blob store. */
   z.object({ type: z.literal('stored'), blobId: z.string() }),
 ]);
