@@ -11,11 +11,11 @@ import { llmEngines } from './engines/index.ts';
 await runProcess('llm-worker', async () => {
   const config = readConfig();
   const logger = createLogger('llm-worker', config.LOG_LEVEL);
-  const { service, concurrency } = await createEngine(
+  const { service, concurrency, batchConcurrency } = await createEngine(
     llmEngines,
     { name: config.AI_SERVICE, variable: 'AI_SERVICE' },
     environment,
-    { CONCURRENCY: config.CONCURRENCY, logger },
+    { ...config, logger },
   );
   const blobs = await openBlobStore(config, 'blobs');
   return startStageWorker({
@@ -24,6 +24,7 @@ await runProcess('llm-worker', async () => {
     engineName: config.AI_SERVICE,
     config,
     concurrency,
+    batchConcurrency,
     logger,
     announce: (signal) => service.listModels(signal),
     createHandler: ({ log, jobs, redis }) =>

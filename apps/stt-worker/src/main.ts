@@ -11,11 +11,11 @@ import { createTranscriptionLineHandler } from './transcription-line-handler.ts'
 await runProcess('stt-worker', async () => {
   const config = readConfig();
   const logger = createLogger('stt-worker', config.LOG_LEVEL);
-  const { service, concurrency } = await createEngine(
+  const { service, concurrency, batchConcurrency } = await createEngine(
     sttEngines,
     { name: config.STT_SERVICE, variable: 'STT_SERVICE' },
     environment,
-    { CONCURRENCY: config.CONCURRENCY, logger },
+    { ...config, logger },
   );
   const blobs = await openBlobStore(config, 'blobs');
   return startStageWorker({
@@ -24,6 +24,7 @@ await runProcess('stt-worker', async () => {
     engineName: config.STT_SERVICE,
     config,
     concurrency,
+    batchConcurrency,
     logger,
     announce: async (signal) => ({
       ...(await service.listModels(signal)),

@@ -18,11 +18,8 @@ await runProcess('tts-worker', async () => {
   const config = readConfig();
   const logger = createLogger('tts-worker', config.LOG_LEVEL);
   const make = (name: string, variable: string) =>
-    createEngine(ttsEngines, { name, variable }, environment, {
-      CONCURRENCY: config.CONCURRENCY,
-      logger,
-    });
-  const { service, concurrency } = await make(config.TTS_SERVICE, 'TTS_SERVICE');
+    createEngine(ttsEngines, { name, variable }, environment, { ...config, logger });
+  const { service, concurrency, batchConcurrency } = await make(config.TTS_SERVICE, 'TTS_SERVICE');
   const fallback =
     config.TTS_FALLBACK_SERVICE === undefined || config.TTS_FALLBACK_SERVICE === config.TTS_SERVICE
       ? undefined
@@ -49,6 +46,7 @@ await runProcess('tts-worker', async () => {
     engineName: config.TTS_SERVICE,
     config,
     concurrency,
+    batchConcurrency,
     logger,
     announce: async (signal) => ({
       ...(await service.listVoices(signal)),

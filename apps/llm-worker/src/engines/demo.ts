@@ -89,6 +89,8 @@ function tokensOf(text: string): string[] {
 export const demo = defineEngine({
   description: 'Rules instead of a model: no key, no download; for trying antiphon out',
   defaultConcurrency: 256,
+  // Nobody waits behind them, but all of them speak on one event loop.
+  defaultBatchConcurrency: 64,
   config: z
     .object({
       LLM_DEMO_TOKENS_PER_SECOND: z.preprocess(

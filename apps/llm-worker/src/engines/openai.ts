@@ -6,7 +6,11 @@ import type {
   ModelList,
 } from '@antiphon/shared/services/ai-service';
 import { defineEngine } from '@antiphon/shared/services/define-engine';
-import { type OpenAIConfig, openAIConfig } from '@antiphon/shared/services/openai-config';
+import {
+  type OpenAIConfig,
+  openAIConfig,
+  UPSTREAM_BATCH_CONCURRENCY,
+} from '@antiphon/shared/services/openai-config';
 import {
   createOpenAIUpstream,
   type OpenAIUpstream,
@@ -71,6 +75,7 @@ class OpenAIService implements AIService {
 export const openai = defineEngine({
   description: 'Any OpenAI-compatible server: OpenAI, vLLM, Ollama, llama.cpp, LM Studio',
   defaultConcurrency: 256,
+  defaultBatchConcurrency: UPSTREAM_BATCH_CONCURRENCY,
   config: openAIConfig('llm'),
   create: async (config): Promise<AIService> => new OpenAIService(config),
 });

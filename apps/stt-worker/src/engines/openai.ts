@@ -1,7 +1,7 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { defineEngine } from '@antiphon/shared/services/define-engine';
 import { languageCode } from '@antiphon/shared/services/language-names';
-import { openAIConfig } from '@antiphon/shared/services/openai-config';
+import { openAIConfig, UPSTREAM_BATCH_CONCURRENCY } from '@antiphon/shared/services/openai-config';
 import {
   createOpenAIUpstream,
   type OpenAIUpstream,
@@ -35,6 +35,7 @@ const UNKNOWN_LANGUAGE = 'und';
 export const openai = defineEngine({
   description: 'Any OpenAI-compatible server with /audio/transcriptions',
   defaultConcurrency: DEFAULT_CONCURRENCY,
+  defaultBatchConcurrency: UPSTREAM_BATCH_CONCURRENCY,
   config: openAIConfig('stt'),
   create: async (config): Promise<STTService> =>
     new OpenAITranscription(createOpenAIUpstream(config), config.models),

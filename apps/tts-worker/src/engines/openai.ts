@@ -1,7 +1,11 @@
 import { z } from 'zod';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { defineEngine } from '@antiphon/shared/services/define-engine';
-import { commaList, openAIConfig } from '@antiphon/shared/services/openai-config';
+import {
+  commaList,
+  openAIConfig,
+  UPSTREAM_BATCH_CONCURRENCY,
+} from '@antiphon/shared/services/openai-config';
 import {
   createOpenAIUpstream,
   type OpenAIUpstream,
@@ -134,6 +138,7 @@ export const openai = defineEngine({
   description:
     'Any OpenAI-compatible speech server, streamed: OpenAI, Kokoro-FastAPI, speaches, vllm-omni',
   defaultConcurrency: 32,
+  defaultBatchConcurrency: UPSTREAM_BATCH_CONCURRENCY,
   config,
   create: async (options): Promise<TTSService> => new OpenAIService(options),
 });

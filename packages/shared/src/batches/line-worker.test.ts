@@ -422,12 +422,16 @@ describe('an end', () => {
     expect(await bytesOf(lineFileId(batchId, 0))).toBe('sound');
   });
 
-  it('of the time for a line is its result; waiting for a turn costs none', async () => {
+  it('of the time for a line is a failure that is tried again; waiting for a turn costs none', async () => {
     const share = new EngineShare({ concurrency: 1, sharePercent: 100 });
     let isWaiting = false;
+    let runs = 0;
     await startWorker(
       async ({ job, takeTurn, signal }) => {
-        if (job.line !== 0) return untilAborted(signal);
+        if (job.line !== 0) {
+          runs += 1;
+          return runs === 2 && job.line === 2 ? completion() : untilAborted(signal);
+        }
         isWaiting = true;
         await takeTurn();
         return completion();
@@ -437,10 +441,13 @@ describe('an end', () => {
     const turn = await share.takeTurn(new AbortController().signal);
     await enqueue([0]);
     await until(() => isWaiting);
-    // Line 0 waits for longer than line 1 may take.
+    // Line 0 waits for longer than the others may take.
+    await enqueue([2]);
+    expect(await resultOf(2)).toEqual(completion().result);
     await enqueue([1]);
     const error = { code: 'stream_timeout', message: 'The line took longer than 0.2 s.' };
     expect(await resultOf(1)).toEqual({ type: 'error', error });
+    expect(runs).toBe(2 + 3);
     turn();
     expect(await resultOf(0)).toEqual(completion().result);
   });

@@ -10,7 +10,7 @@ import { within } from '../runtime/within.ts';
 import type { BlobStore } from '../storage/blob-store.ts';
 import { subscribeControl } from '../streams/control-channel.ts';
 import type { BatchStore } from './batch-store.ts';
-import { busyDelayMs, isBusy } from './line-fault.ts';
+import { busyDelayMs, isBusy, isWorthTrying } from './line-fault.ts';
 import type { LineContext, LineWork } from './line-handler.ts';
 import { LineRecorder } from './line-recorder.ts';
 import { LineAborted, LineRun, type LineRunOptions } from './line-run.ts';
@@ -191,9 +191,7 @@ export class LineWorker<Kind extends LineWork> {
       logger.info({ code: error.code, delayMs }, 'line put off');
       return { result: 'delayed', tell: new DelayedError() };
     }
-    // What is no VoiceError may be the disk's or the network's fault.
-    const isWorthTrying = error.definition.retryable || !(thrown instanceof VoiceError);
-    if (isWorthTrying && queued.attemptsMade + 1 < (queued.opts.attempts ?? 1)) {
+    if (isWorthTrying(thrown) && queued.attemptsMade + 1 < (queued.opts.attempts ?? 1)) {
       logger.warn({ err: error }, 'line again');
       return { result: 'again', tell: new LineAgain(error.code) };
     }

@@ -46,6 +46,15 @@ describe('the share of batches', () => {
     expect(share.batchLimit).toBe(turns);
   });
 
+  it.each([
+    [256, 100, 4, 4],
+    [256, 1, 4, 2],
+    [2, 100, 4, 2],
+  ])('of %d at %d %% for %d lines is %d', (concurrency, sharePercent, batchConcurrency, turns) => {
+    const share = new EngineShare({ concurrency, sharePercent, batchConcurrency });
+    expect(share.batchLimit).toBe(turns);
+  });
+
   it('gives no turn while interactive jobs fill the engine', async () => {
     const share = new EngineShare({ concurrency: 1, sharePercent: 100 });
     const job = occupy(share);

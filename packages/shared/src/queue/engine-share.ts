@@ -1,6 +1,8 @@
 export interface EngineShareOptions {
   /** Jobs that the engine runs at once. */
   concurrency: number;
+  /** Of these, lines of batches at most; left out: all. */
+  batchConcurrency?: number | undefined;
   /** `BATCH_SHARE_PERCENT`: how much of it lines of batches may use, 1 to 100. */
   sharePercent: number;
 }
@@ -17,9 +19,10 @@ export class EngineShare {
   #interactiveCount = 0;
   #batchCount = 0;
 
-  constructor({ concurrency, sharePercent }: EngineShareOptions) {
+  constructor({ concurrency, batchConcurrency = concurrency, sharePercent }: EngineShareOptions) {
     this.#concurrency = concurrency;
-    this.batchLimit = Math.max(1, Math.floor((concurrency * sharePercent) / 100));
+    const share = Math.floor((concurrency * sharePercent) / 100);
+    this.batchLimit = Math.max(1, Math.min(share, batchConcurrency));
   }
 
   /** Runs a job that somebody waits for. */

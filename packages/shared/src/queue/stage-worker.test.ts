@@ -40,17 +40,38 @@ describe('the chosen engine', () => {
       create: async ({ DEMO_SPEED }, { concurrency }) => ({ DEMO_SPEED, concurrency }),
     }),
   };
-  const create = (name: string, environment: NodeJS.ProcessEnv = {}, CONCURRENCY = 0) =>
-    createEngine(engines, { name, variable: 'AI_SERVICE' }, environment, { CONCURRENCY, logger });
+  const create = (
+    name: string,
+    environment: NodeJS.ProcessEnv = {},
+    { CONCURRENCY = 0, BATCH_CONCURRENCY = 0 } = {},
+  ) =>
+    createEngine(engines, { name, variable: 'AI_SERVICE' }, environment, {
+      ...{ CONCURRENCY, BATCH_CONCURRENCY, logger },
+    });
 
   it('reads its own variables; an empty one counts as left out', async () => {
     expect(await create('demo', { DEMO_SPEED: '' })).toEqual({
       service: { DEMO_SPEED: 'slow', concurrency: 7 },
-      concurrency: 7,
+      ...{ concurrency: 7, batchConcurrency: 7 },
     });
-    expect(await create('demo', { DEMO_SPEED: 'fast' }, 3)).toEqual({
+    expect(await create('demo', { DEMO_SPEED: 'fast' }, { CONCURRENCY: 3 })).toEqual({
       service: { DEMO_SPEED: 'fast', concurrency: 3 },
-      concurrency: 3,
+      ...{ concurrency: 3, batchConcurrency: 3 },
+    });
+  });
+
+  it.each([
+    [0, 2],
+    [5, 5],
+  ])('takes lines as it says, unless told (%d)', async (BATCH_CONCURRENCY, expected) => {
+    const remote = defineEngine({
+      ...{ description: 'x', defaultConcurrency: 7, defaultBatchConcurrency: 2 },
+      ...{ config: z.object({}), create: async () => 'service' },
+    });
+    const chosen = { name: 'remote', variable: 'AI_SERVICE' };
+    const told = { CONCURRENCY: 0, BATCH_CONCURRENCY, logger };
+    expect(await createEngine({ remote }, chosen, {}, told)).toEqual({
+      ...{ service: 'service', concurrency: 7, batchConcurrency: expected },
     });
   });
 

@@ -41,6 +41,8 @@ export const workerConfig = {
   HEALTH_PORT: port(0),
   LOCK_DURATION_MS: milliseconds(10_000),
   STALLED_INTERVAL_MS: milliseconds(5000),
+  /** Lines of batches at once; 0: the engine's own number. */
+  BATCH_CONCURRENCY: wholeNumber(0),
   /** Of the engine, for lines of batches while nobody waits for it; 0: takes none. */
   BATCH_SHARE_PERCENT: wholeNumber(100).refine((value) => value <= 100, 'must be 0 to 100'),
 };
@@ -67,6 +69,8 @@ export interface StageWorkerOptions<Kind extends JobKind> {
   engineName: string;
   config: WorkerConfig;
   concurrency: number;
+  /** Of lines of batches, within `concurrency`; left out: all of it. */
+  batchConcurrency?: number | undefined;
   /** Asked at start, until it answers, and again every minute. */
   announce: (signal: AbortSignal) => Promise<Announced>;
   createHandler: (context: StageContext) => JobHandler<Kind>;
@@ -85,8 +89,12 @@ export async function createEngine<Service>(
   engines: Record<string, Engine<Service>>,
   { name, variable }: { name: string; variable: string },
   environment: NodeJS.ProcessEnv,
-  { CONCURRENCY, logger }: { CONCURRENCY: number; logger: Logger },
-): Promise<{ service: Service; concurrency: number }> {
+  {
+    CONCURRENCY,
+    BATCH_CONCURRENCY,
+    logger,
+  }: { CONCURRENCY: number; BATCH_CONCURRENCY?: number; logger: Logger },
+): Promise<{ service: Service; concurrency: number; batchConcurrency: number }> {
   const engine = Object.hasOwn(engines, name) ? engines[name] : undefined;
   if (!engine) {
     throw new ConfigError([
@@ -94,9 +102,11 @@ export async function createEngine<Service>(
     ]);
   }
   const concurrency = CONCURRENCY || engine.defaultConcurrency;
+  const batchConcurrency = BATCH_CONCURRENCY || engine.defaultBatchConcurrency || concurrency;
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
   const warn = (message: string) => logger.warn(message);
-  return { service: await engine.createFrom(given, { concurrency, warn }), concurrency };
+  const service = await engine.createFrom(given, { concurrency, warn });
+  return { service, concurrency, batchConcurrency };
 }
 
 /** For each thing to be told on the way out; commands wait for a Redis that is away. */
@@ -156,11 +166,11 @@ function createWorkers<Kind extends JobKind>(
   { queueRedis, streamRedis, subscriber }: Connections,
   context: StageContext & { workerId: string },
 ): Pick<JobWorker<Kind>, 'start' | 'close'> {
-  const { kind, stage, engineName, config, createLineHandler } = options;
+  const { kind, stage, engineName, config, batchConcurrency, createLineHandler } = options;
   const { log, workerId, concurrency, batches, fileBlobs, registry, logger } = context;
   const { BATCH_SHARE_PERCENT: sharePercent } = config;
   const name = queueName(stage, engineName);
-  const share = new EngineShare({ concurrency, sharePercent });
+  const share = new EngineShare({ concurrency, batchConcurrency, sharePercent });
   const handler = countJobs(registry, name, options.createHandler(context));
   const common = {
     ...{ kind, queueRedis, subscriber, logger },

@@ -23,6 +23,11 @@ export interface EngineDefinition<Schema extends z.ZodType, Service> {
   description: string;
   /** Jobs one worker of this engine runs at once unless `CONCURRENCY` says otherwise. */
   defaultConcurrency: number;
+  /**
+   * Lines of batches among them unless `BATCH_CONCURRENCY` says otherwise; left out: all of them.
+   * Few for a server that may have one place: what it queues, people wait behind.
+   */
+  defaultBatchConcurrency?: number;
   /** The environment variables of this engine; only the chosen engine's are read. */
   config: Schema;
   create: EngineFactory<z.output<Schema>, Service>;
@@ -32,6 +37,7 @@ export interface EngineDefinition<Schema extends z.ZodType, Service> {
 export interface Engine<Service> {
   description: string;
   defaultConcurrency: number;
+  defaultBatchConcurrency?: number;
   config: z.ZodType;
   /** Parses the variables and makes the engine; throws ZodError or what `create` throws. */
   createFrom: (environment: NodeJS.ProcessEnv, context: EngineContext) => Promise<Service>;
@@ -40,10 +46,9 @@ export interface Engine<Service> {
 export function defineEngine<Schema extends z.ZodType, Service>(
   definition: EngineDefinition<Schema, Service>,
 ): Engine<Service> {
-  const { description, defaultConcurrency, config, create } = definition;
+  const { config, create, ...described } = definition;
   return {
-    description,
-    defaultConcurrency,
+    ...described,
     config,
     createFrom: async (environment, context) => create(config.parse(environment), context),
   };

@@ -9,6 +9,13 @@ export interface OpenAIConfig extends OpenAIUpstreamOptions {
   models: string[] | undefined;
 }
 
+/**
+ * Lines of batches that a worker has at its upstream at once, which may be one model on one machine:
+ * with all its 256 places, 250 prompts stood at an Ollama with one slot, whose queue ran out of
+ * their 600 s, and a chat waited behind 255.
+ */
+export const UPSTREAM_BATCH_CONCURRENCY = 4;
+
 const OPENAI_BASE_URL = 'https://api.openai.com/v1';
 
 /** An empty variable is an unset one: compose passes those. */
