@@ -9,6 +9,7 @@ import { ClientConnection, ClientLeft } from '../replies/client-connection.ts';
 import { followStream } from '../replies/follow-stream.ts';
 import { type OpenStreamOptions, type OpenedStream, openStream } from '../replies/open-stream.ts';
 import type { ResponseOptions } from '../replies/stream-response.ts';
+import type { Leave } from '../tenants/stream-admission.ts';
 import type { Resume } from './resume-request.ts';
 
 /** The deadlines by configuration; `Infinity` where a kind of job has none. */
@@ -45,28 +46,34 @@ export async function answerByStream(
   };
   const leave = await context.admission.admit(asker, request);
   try {
-    return await answerAdmitted(c, context, request, (opened, response) => {
-      leave.bind(opened.streamId);
-      return reply(opened, response);
+    const connection = new ClientConnection(c.env.outgoing, {
+      writeStallMs: context.config.WRITE_STALL_TIMEOUT_MS,
     });
+    const admitted = { ...request, tenantId: asker.tenantId, connection, leave };
+    const opened = await (request.resume
+      ? openKept(context, admitted)
+      : openBound(context, admitted));
+    return await answerOpened(c, { context, opened, connection }, (response) =>
+      reply(opened, response),
+    );
   } finally {
     leave.settle();
   }
 }
 
-async function answerAdmitted(
-  c: Context<GatewayEnv>,
+interface AdmittedRequest extends StreamRequest {
+  tenantId: string;
+  connection: ClientConnection;
+  leave: Leave;
+}
+
+async function openBound(
   context: GatewayContext,
-  request: StreamRequest,
-  reply: (opened: OpenedStream, response: ResponseOptions) => Promise<void>,
-): Promise<Response> {
-  const connection = new ClientConnection(c.env.outgoing, {
-    writeStallMs: context.config.WRITE_STALL_TIMEOUT_MS,
-  });
-  const opened = await (request.resume
-    ? openKept(context, connection, { ...request, tenantId: c.get('tenantId') })
-    : openStream(context, { ...request, tenantId: c.get('tenantId'), connection }));
-  return answerOpened(c, { context, opened, connection }, (response) => reply(opened, response));
+  { leave, ...request }: AdmittedRequest,
+): Promise<OpenedStream> {
+  const opened = await openStream(context, request);
+  leave.bind(opened.streamId);
+  return opened;
 }
 
 export interface OpenedAnswer {
@@ -102,8 +109,7 @@ export async function answerOpened(
 /** Its keeper reads beside its client, and goes on when that leaves. */
 async function openKept(
   context: GatewayContext,
-  connection: ClientConnection,
-  { resume, answer, route, deadlines, ...request }: StreamRequest & { tenantId: string },
+  { resume, answer, route, deadlines, connection, leave, ...request }: AdmittedRequest,
 ): Promise<OpenedStream> {
   if (!resume || !answer) throw new VoiceError('internal_error', { cause: 'nothing to keep' });
   const { streamId, background, idempotency } = resume;
@@ -114,5 +120,7 @@ async function openKept(
   resume.isKept = true;
   await context.keepers.open(streamId, { tenantId, opening, kept, enqueue, release });
   resume.isOpen = true;
+  // Before its client, who may have left: the stream goes on, and has its place for as long.
+  leave.bind(streamId);
   return followStream(context, streamId, { connection, kept, follower: 'first' });
 }

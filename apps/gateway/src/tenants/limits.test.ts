@@ -1,7 +1,9 @@
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { wavHeader } from '@antiphon/shared/audio/wav';
 import type { JobHandler } from '@antiphon/shared/queue/job-worker';
 import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
@@ -33,6 +35,7 @@ characters:key-of-characters-0123456789 characters-per-minute=40
 adopted:key-of-adopted-0123456789 streams=1
 chat:key-of-chat-0123456789 characters-per-minute=8
 seconds:key-of-seconds-0123456789 audio-seconds-per-minute=3
+leaving:key-of-leaving-0123456789 streams=20
 `;
 const keys = Object.fromEntries(
   [...KEY_FILE.matchAll(/^(\w+):(\S+)/gm)].map(([, name = '', key = '']) => [name, key]),
@@ -155,6 +158,39 @@ it('opens no more streams than a key may have at once, and another when one has 
     for (const { body } of both) await body?.cancel();
     return opened;
   });
+});
+
+it('counts streams in the background whose clients leave at once', async () => {
+  const body = JSON.stringify({ model: 'endless', messages, stream: true, background: true });
+  const head = [
+    ...['POST /v1/chat/completions HTTP/1.1', 'host: 127.0.0.1', 'content-type: application/json'],
+    ...[`content-length: ${body.length}`, `authorization: Bearer ${keys['leaving']}`],
+  ].join('\r\n');
+  // In which moment one leaves differs: each time a little later.
+  for (let turns = 1; turns <= 34; turns += 3) {
+    const socket = connect(gateway.port, '127.0.0.1');
+    await once(socket, 'connect');
+    socket.write(`${head}\r\n\r\n${body}`);
+    for (let turn = 0; turn < turns; turn += 1) await nextTurn();
+    socket.destroy();
+  }
+  const last = await chat('leaving', 'endless', { background: true });
+  await last.body?.cancel();
+  const redisClient = openRedis(redis.url, { role: 'command', onError: () => undefined });
+  await whenReady(redisClient);
+  const count = async () => {
+    const { data } = (await (await get('leaving', '/v1/streams')).json()) as { data: object[] };
+    const places = await redisClient.zcard('antiphon:tenant:name-leaving:slots');
+    return { running: data.length, places };
+  };
+  await until(async () => {
+    const { running, places } = await count();
+    return running === places;
+  });
+  expect((await count()).running).toBeGreaterThan(0);
+  await post('leaving', '/v1/streams/cancel', {});
+  await until(async () => (await count()).places === 0);
+  redisClient.disconnect();
 });
 
 it('counts a stream that it has adopted from another gateway', async () => {
