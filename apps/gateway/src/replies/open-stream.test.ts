@@ -1,8 +1,13 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
+import { openRedis } from '@antiphon/shared/queue/redis';
+import { createStreamId } from '@antiphon/shared/streams/stream-key';
+import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { replyChatCompletion, replyChatStream } from './chat-reply.ts';
+import { openLog } from './open-stream.ts';
 import { type ReplyFixture, startReplyFixture } from './reply-fixture.ts';
 
 let server: RedisServer;
@@ -200,4 +205,61 @@ describe('opening', () => {
       await own.close();
     }
   }, 20_000);
+
+  it('ends what was opened when it cannot be heard', async () => {
+    const { context } = fixture;
+    const gone = await startRedis();
+    const deaf = openRedis(gone.url, { role: 'subscriber', onError: () => undefined });
+    const subscriber = new StreamSubscriber(deaf, context.log);
+    await gone.kill();
+    const streamId = createStreamId();
+    try {
+      const opening = openLog({ ...context, subscriber }, streamId, {
+        tenantId: 'deaf',
+        route: { queues: { llm: 'llm-test' }, firstStage: 'llm' },
+        deadlines: JOB_CATALOG.transcription.deadlines,
+        opening: { kind: 'transcription', model: 'm' },
+      });
+      await expect(opening).rejects.toMatchObject({ code: 'queue_unavailable' });
+      await until(async () => (await statusOf(streamId)) === 'error');
+      expect(await context.tenantStreams.list('deaf')).toEqual([]);
+    } finally {
+      subscriber.close();
+      deaf.disconnect();
+      await gone.close();
+    }
+  }, 20_000);
+});
+
+describe('an end that Redis did not take', () => {
+  it('is told when Redis is back: nobody works on for a client that left', async () => {
+    const own = await startRedis(['--appendfsync', 'always']);
+    const away = await startReplyFixture(own.url);
+    const streamOf = (streamId: string) => away.context.log.state(streamId);
+    try {
+      away.plan({
+        reply: replyChatStream,
+        produce: async (streamId) => {
+          const { log } = away.context;
+          const claim = await log.claim(streamId, 'chat', 'w1');
+          await log.producer(streamId, 'chat', claim).append(delta(frame('a')));
+        },
+      });
+      const leave = new AbortController();
+      const response = await fetch(away.baseUrl, { signal: leave.signal });
+      await response.body?.getReader().read();
+      const { streamId = '' } = away.opened() ?? {};
+      await own.kill();
+      await until(() => !away.context.redisReady());
+      leave.abort();
+      await until(() => away.context.watch.streams.size === 0);
+      await own.restart();
+      await until(() => away.context.redisReady());
+      await until(async () => (await streamOf(streamId))?.['status'] !== 'open');
+      expect((await streamOf(streamId))?.['status']).toBe('cancelled');
+    } finally {
+      await away.close();
+      await own.close();
+    }
+  }, 30_000);
 });

@@ -62,7 +62,8 @@ export async function openLog(
   streamId: string,
   { tenantId, deadlines, route, opening }: OpenLogOptions,
 ): Promise<StreamReader> {
-  const { log, tenantStreams, config, gatewayId } = context;
+  const { log, tenantStreams, watch, config, gatewayId } = context;
+  const wasReady = context.redisReady();
   const ttlMs = openTtlMs(context, deadlines);
   const { LOG_TTL_MS: logTtlMs } = config;
   const maxLogBytes =
@@ -76,7 +77,11 @@ export async function openLog(
       streamId,
     ),
     tenantStreams.add(tenantId, streamId),
-  ]);
+  ]).catch((error: unknown) => {
+    // It may be open all the same, and nobody else would end it: a transcription's state lives a week.
+    if (wasReady) void watch.discard(streamId, VoiceError.from(error));
+    throw error;
+  });
 }
 
 /** A reader of the stream, when that has been done as well. Throws as `openLog` does. */

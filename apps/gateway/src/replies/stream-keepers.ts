@@ -111,12 +111,13 @@ export class StreamKeepers {
   }
 
   #run(options: KeptStreamOptions, release: () => Promise<void>): KeptStream {
-    const { streamId, tenantId } = options;
+    const { streamId } = options;
     const stream = new KeptStream(this.#context, options);
     this.#kept.set(streamId, stream);
     const finish = async () => {
       try {
-        if (await stream.run()) await this.#settle(stream).finally(release);
+        if (!(await stream.run())) return;
+        await this.#settle(stream, release);
       } catch (error) {
         this.#warn(error, streamId);
         // It may still be adopted; those who read it here are not to wait for that.
@@ -131,10 +132,14 @@ export class StreamKeepers {
   }
 
   /** It has ended. */
-  async #settle(stream: KeptStream): Promise<void> {
-    await this.#forget(stream.streamId);
-    await this.#expireKey(stream, this.#context.config.LOG_TTL_MS);
-    await this.#context.tenantStreams.remove(stream.tenantId, stream.streamId);
+  async #settle(stream: KeptStream, release: () => Promise<void>): Promise<void> {
+    try {
+      await this.#forget(stream.streamId);
+      await this.#expireKey(stream, this.#context.config.LOG_TTL_MS);
+      await this.#context.tenantStreams.remove(stream.tenantId, stream.streamId);
+    } finally {
+      await release();
+    }
   }
 
   async #tick(): Promise<void> {

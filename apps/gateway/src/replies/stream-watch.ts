@@ -3,6 +3,7 @@ import { type LogContext, logContext } from '@antiphon/shared/runtime/log-contex
 import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import type { WorkerDirectory } from '../models/worker-directory.ts';
+import { UntoldEnds } from './untold-ends.ts';
 import type { WatchedStream } from './watched-stream.ts';
 
 const TICK_MS = 100;
@@ -24,10 +25,12 @@ export class StreamWatch {
   readonly #options: WatchOptions;
   /** With the context of the request that each belongs to: the timer has none. */
   readonly #streams = new Map<WatchedStream, LogContext>();
+  readonly #untold: UntoldEnds;
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: WatchOptions) {
     this.#options = options;
+    this.#untold = new UntoldEnds(options.log);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
     this.#timer.unref();
   }
@@ -48,22 +51,33 @@ export class StreamWatch {
     clearInterval(this.#timer);
   }
 
-  /** Ends a stream for its client too when Redis cannot be told. */
+  /** Ends a stream, for its client also when Redis cannot be told: that is told when it can. */
   async end(stream: WatchedStream, error: VoiceError, afterPhrases = false): Promise<void> {
+    const { streamId } = stream.reader;
     try {
-      const { streamId } = stream.reader;
       const status = await this.#options.log.finish(streamId, error, { afterPhrases });
       if (status === 'gone') stream.reader.fail(error);
     } catch (failure) {
-      this.#options.logger.warn(
-        { err: failure, ...this.#streams.get(stream), streamId: stream.reader.streamId },
-        'end of stream',
-      );
+      this.#warn(failure, streamId, this.#streams.get(stream));
+      this.#untold.add(streamId, { error, afterPhrases });
       stream.reader.fail(error);
     }
   }
 
+  /** Ends a stream that nobody reads, now or when Redis can be told. Never rejects. */
+  async discard(streamId: string, error: VoiceError): Promise<void> {
+    await this.#options.log.finish(streamId, error).catch((failure: unknown) => {
+      this.#warn(failure, streamId, logContext());
+      this.#untold.add(streamId, { error, afterPhrases: false });
+    });
+  }
+
+  #warn(error: unknown, streamId: string, context: LogContext | undefined): void {
+    this.#options.logger.warn({ err: error, ...context, streamId }, 'end of stream');
+  }
+
   #tick(): void {
+    void this.#untold.tell();
     const nowMs = performance.now();
     for (const stream of this.#streams.keys()) {
       if (stream.ended || stream.reader.sawEnd) continue;
