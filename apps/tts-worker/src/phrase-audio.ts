@@ -1,6 +1,7 @@
 import { SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
 import { createResampler, type Resampler } from '@antiphon/shared/audio/pcm';
-import { type Pause, SilenceTrimmer } from '@antiphon/shared/audio/silence-trimmer';
+import { SilenceTrimmer } from '@antiphon/shared/audio/silence-trimmer';
+import type { Pause } from '@antiphon/shared/text/pause';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { SpeechJob } from '@antiphon/shared/jobs/job-catalog';
 import type { PcmChunk, TTSService } from '@antiphon/shared/services/tts-service';

@@ -5,7 +5,8 @@ import {
 } from '@antiphon/shared/audio/audio-format';
 import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
 import { concatenate, samplesToBytes } from '@antiphon/shared/audio/pcm';
-import { type Pause, PAUSE_MS } from '@antiphon/shared/audio/silence-trimmer';
+import { PAUSE_MS } from '@antiphon/shared/audio/silence-trimmer';
+import type { Pause } from '@antiphon/shared/text/pause';
 import type { TTSService } from '@antiphon/shared/services/tts-service';
 import { decodeToPcm } from '@antiphon/testing/decode-audio';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

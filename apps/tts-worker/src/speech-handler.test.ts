@@ -1,6 +1,7 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { createResampler } from '@antiphon/shared/audio/pcm';
-import { type Pause, PAUSE_MS } from '@antiphon/shared/audio/silence-trimmer';
+import { PAUSE_MS } from '@antiphon/shared/audio/silence-trimmer';
+import type { Pause } from '@antiphon/shared/text/pause';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
 import { openRedis } from '@antiphon/shared/queue/redis';
 import type { SpeechJob } from '@antiphon/shared/jobs/job-catalog';

@@ -1,9 +1,8 @@
 import { BATCH_ENDPOINTS } from '@antiphon/shared/batches/batch-record';
-import { FILE_LIFE_SECONDS } from '@antiphon/shared/files/file-record';
+import { FILE_LIFE_SECONDS, MIN_FILE_LIFE_SECONDS } from '@antiphon/shared/files/file-record';
 import { z } from '@hono/zod-openapi';
 
 const MAX_METADATA = { pairs: 16, keyLength: 64, valueLength: 512 };
-const MIN_LIFE_SECONDS = 3600;
 /** A week. OpenAI takes 24 h alone. */
 const MAX_WINDOW_HOURS = 168;
 
@@ -36,7 +35,7 @@ export const batchRequestSchema = z.looseObject({
   output_expires_after: z
     .object({
       anchor: z.enum(['created_at']),
-      seconds: z.number().int().min(MIN_LIFE_SECONDS).max(FILE_LIFE_SECONDS),
+      seconds: z.number().int().min(MIN_FILE_LIFE_SECONDS).max(FILE_LIFE_SECONDS),
     })
     .nullish()
     .describe('Life of the files that the batch makes; 30 days unless told.'),

@@ -1,13 +1,15 @@
 import type { IncomingMessage } from 'node:http';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
-import { FILE_LIFE_SECONDS, createFileId } from '@antiphon/shared/files/file-record';
+import {
+  FILE_LIFE_SECONDS,
+  MIN_FILE_LIFE_SECONDS,
+  createFileId,
+} from '@antiphon/shared/files/file-record';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { z } from 'zod';
 import { UPLOAD_PURPOSES } from './file-object.ts';
 import { parseBody } from './json-body.ts';
 import { type StoredFile, type UploadForm, readUploadForm, requireFile } from './upload-form.ts';
-
-const MIN_LIFE_SECONDS = 3600;
 
 /** Contract, section 7. */
 const fileFormSchema = z.object({
@@ -18,7 +20,7 @@ const fileFormSchema = z.object({
       seconds: z
         .string()
         .transform((text) => (/^\d+$/.test(text) ? Number(text) : Number.NaN))
-        .pipe(z.number().int().min(MIN_LIFE_SECONDS).max(FILE_LIFE_SECONDS)),
+        .pipe(z.number().int().min(MIN_FILE_LIFE_SECONDS).max(FILE_LIFE_SECONDS)),
     })
     .optional(),
 });

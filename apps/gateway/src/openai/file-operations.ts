@@ -1,4 +1,5 @@
 import { CONTENT_TYPES } from '@antiphon/shared/audio/audio-format';
+import { FILE_LIFE_SECONDS, MIN_FILE_LIFE_SECONDS } from '@antiphon/shared/files/file-record';
 import { z } from '@hono/zod-openapi';
 import { UPLOAD_PURPOSES, fileObjectSchema } from './file-object.ts';
 import type { GatewayOperation } from './gateway-operation.ts';
@@ -25,7 +26,7 @@ const fileForm = {
     'expires_after[anchor]': { type: 'string', enum: ['created_at'] },
     'expires_after[seconds]': {
       type: 'integer',
-      ...{ minimum: 3600, maximum: 2_592_000 },
+      ...{ minimum: MIN_FILE_LIFE_SECONDS, maximum: FILE_LIFE_SECONDS },
       description: '30 days for `batch` unless told; others stay until they are deleted',
     },
   },

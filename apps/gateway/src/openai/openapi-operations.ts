@@ -15,7 +15,7 @@ import { jsonTranscriptionSchema } from './json-upload.ts';
 import { OPERATOR_OPERATIONS } from './operator-operations.ts';
 import { speechRequestSchema } from './speech-request.ts';
 import { STREAM_OPERATIONS } from './stream-operations.ts';
-import { TRANSCRIPT_FORMATS } from './transcript-format.ts';
+import { TIME_GRANULARITIES, TRANSCRIPT_FORMATS } from './transcript-format.ts';
 
 /** Multipart bodies are described by hand: a schema of the library's would read them whole. */
 const translationForm = {
@@ -41,7 +41,7 @@ const transcriptionForm = {
     language: { type: 'string', description: 'ISO 639-1' },
     'timestamp_granularities[]': {
       type: 'array',
-      items: { type: 'string', enum: ['word', 'segment'] },
+      items: { type: 'string', enum: [...TIME_GRANULARITIES] },
     },
     stream: { type: 'boolean', default: false },
   },

@@ -1,14 +1,22 @@
 import { languageName } from '@antiphon/shared/services/language-names';
-import type { TranscriptSegment } from '@antiphon/shared/services/stt-service';
+import type {
+  TranscriptSegment,
+  TranscriptionOperation,
+} from '@antiphon/shared/services/stt-service';
 import { type Transcript, transcriptText } from './transcript.ts';
 
 export const TRANSCRIPT_FORMATS = ['json', 'text', 'srt', 'verbose_json', 'vtt'] as const;
 export type TranscriptFormat = (typeof TRANSCRIPT_FORMATS)[number];
 
+/** What `timestamp_granularities` may ask for. */
+export const TIME_GRANULARITIES = ['word', 'segment'] as const;
+export type TimeGranularity = (typeof TIME_GRANULARITIES)[number];
+
 export interface TranscriptFormatOptions {
   format: TranscriptFormat;
-  operation: 'transcribe' | 'translate';
-  granularities: ('word' | 'segment')[];
+  operation: TranscriptionOperation;
+  /** Segments unless only words were asked for. */
+  granularities: TimeGranularity[];
 }
 
 /** The SDKs decide by the content type how they parse (contract, section 3). */

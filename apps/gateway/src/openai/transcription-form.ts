@@ -2,7 +2,7 @@ import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { languageCode } from '@antiphon/shared/services/language-names';
 import { z } from 'zod';
 import { parseBody } from './json-body.ts';
-import { TRANSCRIPT_FORMATS } from './transcript-format.ts';
+import { TIME_GRANULARITIES, TRANSCRIPT_FORMATS } from './transcript-format.ts';
 
 const MAX_PROMPT_CHARACTERS = 4096;
 
@@ -11,8 +11,6 @@ const numberText = z.string().transform(Number).pipe(z.number().min(0).max(1));
 const booleanText = z
   .enum(['true', 'false', 'True', 'False', '1', '0'])
   .transform((text) => /^(true|1)$/i.test(text));
-
-const granularity = z.enum(['word', 'segment']);
 
 /** By code or by name, with or without a region: `de`, `de-AT`, `German`. */
 const language = z.string().transform((text, context) => {
@@ -32,7 +30,7 @@ const transcriptionFormSchema = z.object({
   prompt: z.string().max(MAX_PROMPT_CHARACTERS).optional(),
   response_format: z.enum(TRANSCRIPT_FORMATS).default('json'),
   temperature: numberText.optional(),
-  timestamp_granularities: z.array(granularity).default([]),
+  timestamp_granularities: z.array(z.enum(TIME_GRANULARITIES)).default([]),
   stream: booleanText.default(false),
 });
 

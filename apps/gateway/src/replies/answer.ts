@@ -1,9 +1,10 @@
 import type { AudioEncoder } from '@antiphon/shared/audio/audio-encoder';
 import { AUDIO_FORMATS } from '@antiphon/shared/audio/audio-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { TRANSCRIPTION_OPERATIONS } from '@antiphon/shared/services/stt-service';
 import { z } from 'zod';
 import type { GatewayContext } from '../gateway-context.ts';
-import { TRANSCRIPT_FORMATS } from '../openai/transcript-format.ts';
+import { TIME_GRANULARITIES, TRANSCRIPT_FORMATS } from '../openai/transcript-format.ts';
 import { replyChatCompletion, replyChatEvent, replyChatStream } from './chat-reply.ts';
 import type { OpenedStream } from './open-stream.ts';
 import { replySpeech, replySpeechEvents } from './speech-reply.ts';
@@ -37,8 +38,8 @@ export const answerSchema = z.discriminatedUnion('type', [
     type: z.literal('transcription'),
     stream: z.boolean(),
     format: z.enum(TRANSCRIPT_FORMATS),
-    operation: z.enum(['transcribe', 'translate']),
-    granularities: z.array(z.enum(['word', 'segment'])),
+    operation: z.enum(TRANSCRIPTION_OPERATIONS),
+    granularities: z.array(z.enum(TIME_GRANULARITIES)),
   }),
 ]);
 

@@ -1,4 +1,5 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { STAGES } from '@antiphon/shared/jobs/job-catalog';
 import type { StreamEntry } from '@antiphon/shared/streams/stream-event';
 import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
 import { z } from 'zod';
@@ -23,7 +24,7 @@ export const keptSchema = z.object({
       tts: z.string().optional(),
       stt: z.string().optional(),
     }),
-    firstStage: z.enum(['llm', 'tts', 'stt']),
+    firstStage: z.enum(STAGES),
     recordingCount: z.number(),
     phraseCount: z.number().optional(),
   }),

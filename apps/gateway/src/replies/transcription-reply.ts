@@ -1,16 +1,9 @@
 import type { StreamEvent } from '@antiphon/shared/streams/stream-event';
 import type { GatewayContext } from '../gateway-context.ts';
-import { formatTranscript, type TranscriptFormat } from '../openai/transcript-format.ts';
+import { formatTranscript, type TranscriptFormatOptions } from '../openai/transcript-format.ts';
 import type { Transcript } from '../openai/transcript.ts';
 import { type OpenedStream, readStream } from './open-stream.ts';
 import { EventStreamResponse, type ResponseOptions, startResponse } from './stream-response.ts';
-
-export interface TranscriptionReplyOptions {
-  format: TranscriptFormat;
-  operation: 'transcribe' | 'translate';
-  /** `timestamp_granularities`; segments unless only words were asked for. */
-  granularities: ('word' | 'segment')[];
-}
 
 /** The transcript as it grows; `onSegment` hears the text that each segment adds. */
 async function collectTranscript(
@@ -45,7 +38,7 @@ function addEvent(transcript: Transcript, event: StreamEvent): string {
 export async function replyTranscription(
   opened: OpenedStream,
   response: ResponseOptions,
-  options: TranscriptionReplyOptions,
+  options: TranscriptFormatOptions,
 ): Promise<void> {
   const transcript = await collectTranscript(opened, async () => undefined);
   const { body, contentType } = formatTranscript(transcript, options);

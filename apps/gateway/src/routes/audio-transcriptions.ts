@@ -1,4 +1,5 @@
 import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
+import type { TranscriptionOperation } from '@antiphon/shared/services/stt-service';
 import type { Context, Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { answerOnce } from '../idempotency/answer-once.ts';
@@ -13,7 +14,7 @@ import { answerByStream } from './stream-route.ts';
 /** `POST /v1/audio/transcriptions` and, into English, `/v1/audio/translations`. */
 export function audioTranscriptions(
   gateway: GatewayContext,
-  operation: 'transcribe' | 'translate',
+  operation: TranscriptionOperation,
 ): Handler<GatewayEnv> {
   const { config, blobs } = gateway;
   return async (c) => {
@@ -38,7 +39,7 @@ const contentOf = ({ fields, sha256 }: Upload): string =>
   JSON.stringify([[...fields].toSorted(([one], [other]) => (one < other ? -1 : 1)), sha256]);
 
 interface TranscriptionRequest {
-  operation: 'transcribe' | 'translate';
+  operation: TranscriptionOperation;
   upload: Upload;
   resume: Resume | undefined;
 }

@@ -1,14 +1,11 @@
+import { STAGES } from '@antiphon/shared/jobs/job-catalog';
 import type { Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 
 function readiness({ redisReady, directory, accepting }: GatewayContext) {
-  const stages = {
-    llm: directory.hasLive('llm'),
-    tts: directory.hasLive('tts'),
-    stt: directory.hasLive('stt'),
-  };
+  const stages = Object.fromEntries(STAGES.map((stage) => [stage, directory.hasLive(stage)]));
   const redis = redisReady();
-  const ready = accepting() && redis && stages.llm && stages.tts && stages.stt;
+  const ready = accepting() && redis && Object.values(stages).every(Boolean);
   return { ready, redis, stages, accepting: accepting() };
 }
 

@@ -1,11 +1,9 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
-import type { Stage } from '@antiphon/shared/jobs/job-catalog';
+import { STAGES, type Stage } from '@antiphon/shared/jobs/job-catalog';
 import type { KnownWorker } from '@antiphon/shared/queue/worker-registry';
 import type { Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import type { WorkerDirectory } from '../models/worker-directory.ts';
-
-const STAGES: Stage[] = ['llm', 'tts', 'stt'];
 
 interface Model {
   id: string;
@@ -15,7 +13,7 @@ interface Model {
 }
 
 /** All models of live workers, aliases included, each once. */
-function listModels(directory: WorkerDirectory, stages: Stage[] = STAGES): Model[] {
+function listModels(directory: WorkerDirectory, stages: readonly Stage[] = STAGES): Model[] {
   const models = new Map<string, Model>();
   const add = (id: string, { startedAtSeconds, engine }: KnownWorker) => {
     if (models.has(id)) return;

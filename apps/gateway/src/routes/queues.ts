@@ -1,15 +1,14 @@
 import { batchQueueName } from '@antiphon/shared/jobs/batch-line-job';
+import { STAGES, type Stage } from '@antiphon/shared/jobs/job-catalog';
 import { type QueueCounts, readQueueCounts } from '@antiphon/shared/queue/queue-counts';
 import type { Handler } from 'hono';
 import { html } from 'hono/html';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { throwUnavailable } from './stop-streams.ts';
 
-const STAGES = ['llm', 'tts', 'stt'] as const;
-
 interface QueueObject extends Omit<QueueCounts, 'queueName' | 'added'> {
   name: string;
-  stage: (typeof STAGES)[number];
+  stage: Stage;
   /** Of its live workers. */
   workers: number;
   /** Jobs that they can do at once. */

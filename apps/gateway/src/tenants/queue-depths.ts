@@ -1,5 +1,6 @@
 import { type QueueCounts, readQueueCounts } from '@antiphon/shared/queue/queue-counts';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { STAGES } from '@antiphon/shared/jobs/job-catalog';
 import type { Redis } from 'ioredis';
 import type { WorkerDirectory } from '../models/worker-directory.ts';
 import type { WatchedStream } from '../replies/watched-stream.ts';
@@ -10,7 +11,6 @@ const LOOKS_KEPT = 10;
 /** While the speed of a queue is not known. */
 const RETRY_SECONDS = 5;
 const MOST_RETRY_SECONDS = 60;
-const STAGES = ['llm', 'tts', 'stt'] as const;
 
 export interface QueueDepthsOptions {
   /** The queues'. */

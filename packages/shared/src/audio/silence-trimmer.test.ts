@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { SAMPLE_RATE_HZ } from './audio-format.ts';
 import { concatenate, samplesToBytes } from './pcm.ts';
-import { type Pause, PAUSE_MS, SilenceTrimmer } from './silence-trimmer.ts';
+import type { Pause } from '../text/pause.ts';
+import { PAUSE_MS, SilenceTrimmer } from './silence-trimmer.ts';
 
 const MS = SAMPLE_RATE_HZ / 1000;
 const LEAD = 15 * MS;

@@ -1,9 +1,14 @@
+import type { Pause } from '../text/pause.ts';
 import { SAMPLE_RATE_HZ } from './audio-format.ts';
 import { concatenate, SampleAligner, samplesToBytes } from './pcm.ts';
 
 /** How long it is silent between a phrase that ends so and the next one (phrase-splitter, 10.6). */
-export const PAUSE_MS = { none: 20, clause: 80, sentence: 250, paragraph: 450 } as const;
-export type Pause = keyof typeof PAUSE_MS;
+export const PAUSE_MS = {
+  none: 20,
+  clause: 80,
+  sentence: 250,
+  paragraph: 450,
+} as const satisfies Record<Pause, number>;
 
 const FRAME_MS = 5;
 const FRAME_SAMPLES = (SAMPLE_RATE_HZ / 1000) * FRAME_MS;

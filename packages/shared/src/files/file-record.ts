@@ -19,5 +19,7 @@ export type FileRecord = z.output<typeof fileRecordSchema>;
 
 export const createFileId = (): string => `file-${randomBytes(16).toString('hex')}`;
 
-/** Kept so long unless the client says otherwise: OpenAI's time for files of batches. */
+/** Kept so long unless the client says otherwise: OpenAI's time for files of batches, and the longest. */
 export const FILE_LIFE_SECONDS = 30 * 86_400;
+/** The shortest that a client may ask for. */
+export const MIN_FILE_LIFE_SECONDS = 3600;

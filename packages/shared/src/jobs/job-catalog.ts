@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { TRANSCRIPTION_OPERATIONS } from '../services/stt-service.ts';
+import { PAUSES } from '../text/pause.ts';
 
 /** Raised when a field changes its meaning. A rolling restart mixes two versions: new fields are optional. */
 const version = z.literal(1);
@@ -18,7 +20,7 @@ const common = {
 export const phraseTextSchema = z.object({
   text: z.string(),
   /** How long the silence behind it is, by the mark it ended at. */
-  pause: z.enum(['none', 'clause', 'sentence', 'paragraph']).optional(),
+  pause: z.enum(PAUSES).optional(),
 });
 export type PhraseText = z.output<typeof phraseTextSchema>;
 
@@ -64,7 +66,7 @@ export type SpeechJob = z.output<typeof speechJobSchema>;
 export const recordingFields = {
   format: z.enum(['wav', 'mp3', 'flac', 'ogg', 'webm', 'mp4', 'aac']),
   sizeBytes: z.number().int(),
-  operation: z.enum(['transcribe', 'translate']),
+  operation: z.enum(TRANSCRIPTION_OPERATIONS),
   language: z.string().optional(),
   prompt: z.string().optional(),
   temperature: z.number().optional(),
@@ -89,7 +91,9 @@ export const transcriptionJobSchema = z.object({
 });
 export type TranscriptionJob = z.output<typeof transcriptionJobSchema>;
 
-export type Stage = 'llm' | 'tts' | 'stt';
+/** In the order in which an answer passes them, but for recordings in a chat: those come first. */
+export const STAGES = ['llm', 'tts', 'stt'] as const;
+export type Stage = (typeof STAGES)[number];
 
 /** How long a stream may take for what, in ms; docs/lifecycle.md. `Infinity`: no such limit. */
 export interface Deadlines {

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
+import { STAGES } from '../jobs/job-catalog.ts';
 import { publishControl } from '../streams/control-channel.ts';
 import { WORKERS_KEY, workerKey } from '../streams/stream-key.ts';
 
@@ -18,7 +19,7 @@ const voiceSchema = z.object({
 const announcementSchema = z.object({
   version: z.literal(1),
   workerId: z.string(),
-  stage: z.enum(['llm', 'tts', 'stt']),
+  stage: z.enum(STAGES),
   engine: z.string(),
   queueName: z.string(),
   /** Names clients may ask for; the first is the engine's default. */

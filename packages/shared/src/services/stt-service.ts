@@ -14,11 +14,14 @@ export interface RecordedAudio {
   pcm(sampleRateHz: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
+/** `translate`: into English. */
+export const TRANSCRIPTION_OPERATIONS = ['transcribe', 'translate'] as const;
+export type TranscriptionOperation = (typeof TRANSCRIPTION_OPERATIONS)[number];
+
 export interface TranscriptionRequest {
   audio: RecordedAudio;
   model: string;
-  /** `translate`: into English. */
-  operation: 'transcribe' | 'translate';
+  operation: TranscriptionOperation;
   /** ISO 639-1, as the client gave it. */
   language?: string;
   prompt?: string;

@@ -11,6 +11,7 @@ import {
   isTerminator,
   isUpper,
 } from './marks.ts';
+import type { Pause } from './pause.ts';
 import { PhraseBuffer } from './phrase-buffer.ts';
 import { endsSentence } from './sentence-end.ts';
 import type { PeekingSink } from './spoken-text.ts';
@@ -20,13 +21,11 @@ export interface CutPhrase {
   /** Where it stood in what was pushed, in UTF-16 code units: `[rawStart, rawEnd)`. */
   rawStart: number;
   rawEnd: number;
-  /** The silence that belongs behind it, by the mark it was cut at; `none`: in the middle of a clause. */
-  pause: 'none' | 'clause' | 'sentence' | 'paragraph';
+  pause: Pause;
   /** What stands between it and the phrase before in a transcript: nothing, a blank, or a blank line. */
   before: '' | ' ' | '\n\n';
 }
 
-type Pause = CutPhrase['pause'];
 interface Cut {
   end: number;
   pause: Pause;
