@@ -35,8 +35,10 @@ export interface WrittenBatch {
 class EndedElsewhere extends Error {}
 
 /**
- * Writes what a closed batch ends with, in the order of its input, whoever has written it before.
- * Undefined when it was ended by another keeper meanwhile.
+ * Writes what a closed batch ends with, in the order of its input, whoever has written it before: a
+ * file for answers, one for errors, neither without a line, both kept for `outputLifeSeconds`; and
+ * its tokens. Undefined when it was ended by another keeper meanwhile. Throws `internal_error` when
+ * its input is gone, and what the stores throw; another try writes both anew.
  */
 export async function writeBatchFiles(
   context: OutputContext,

@@ -56,6 +56,7 @@ export const batchObjectSchema = z.object({
 
 export type BatchObject = z.output<typeof batchObjectSchema>;
 
+/** A batch as the API tells it: times in Unix seconds, null while they have not come; lines counted. */
 export function describeBatch(batch: BatchRecord): BatchObject {
   const { model, faults, usage } = batch;
   return {

@@ -27,6 +27,7 @@ export const fileObjectSchema = z.object({
 
 export type FileObject = z.output<typeof fileObjectSchema>;
 
+/** A file as the API tells it: times in Unix seconds, no `expires_at` for one that stays. */
 export function describeFile(file: FileRecord): FileObject {
   const { id, bytes, filename, purpose, createdAtSeconds, expiresAtSeconds } = file;
   return {

@@ -47,7 +47,10 @@ export interface ChatReplyContext {
 
 /**
  * Opens the stream of a chat, has it answered, and closes it. Recordings in the messages are
- * transcribed first, as the children of the chat job; spoken answers are named by their text.
+ * transcribed first, as the children of the chat job; spoken answers are named by their text. Throws
+ * what `answerByStream` does and, before anything is opened, what is wrong with recordings and spoken
+ * answers: `invalid_value`, `invalid_type`, `missing_required_parameter`, `invalid_file_format`,
+ * `request_too_large` (above `MAX_UPLOAD_BYTES`), `model_not_found` (nobody listens here).
  */
 export async function answerChatByStream(
   c: Context<GatewayEnv>,

@@ -31,7 +31,12 @@ export interface StreamRequest extends Omit<OpenStreamOptions, 'tenantId' | 'con
   release?: () => Promise<void>;
 }
 
-/** Opens a stream, has it answered, and closes it: what all three endpoints do alike. */
+/**
+ * Opens a stream, has it answered, and closes it: what all three endpoints do alike. Before the
+ * answer began throws `rate_limit_exceeded` or `server_is_overloaded` (the tenant's limits, full
+ * queues), `queue_unavailable`, `storage_full`, and what `reply` throws; afterwards resolves however
+ * it ended, since the client was told by `reply`.
+ */
 export async function answerByStream(
   c: Context<GatewayEnv>,
   context: GatewayContext,
@@ -82,7 +87,10 @@ export interface OpenedAnswer {
   connection: ClientConnection;
 }
 
-/** Has an open stream answered, and closes it. */
+/**
+ * Has an open stream answered, and closes it. Throws what `reply` throws while its client is there,
+ * with the stream's id as a header; a client that left is no error.
+ */
 export async function answerOpened(
   c: Context<GatewayEnv>,
   { context, opened, connection }: OpenedAnswer,

@@ -61,6 +61,10 @@ export interface Resampler {
   end(): Uint8Array;
 }
 
+/**
+ * `fromHz`, `toHz`: whole samples per second; between equal ones nothing is changed. The first
+ * resampler of a pair of rates costs 1 to 10 ms of CPU.
+ */
 export function createResampler(fromHz: number, toHz: number): Resampler {
   return fromHz === toHz ? new PassThrough() : new SincResampler(fromHz, toHz);
 }

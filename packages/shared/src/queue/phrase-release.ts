@@ -12,7 +12,10 @@ export type SpeechTemplate = z.output<typeof speechTemplateSchema>;
 
 /**
  * Enqueues the phrases that may run now. Called by whoever changed a number that decides it: the
- * opener, a tts-worker at the end of a phrase, the gateway after it has sent audio.
+ * opener, a tts-worker at the end of a phrase, the gateway after it has sent audio. Twice is
+ * harmless. Throws `queue_unavailable` or `storage_full` when the queue does not take one, and ioredis'
+ * errors when the stream's Redis does not answer: the next caller enqueues what nobody has claimed
+ * for a second.
  */
 export async function releasePhrases(
   log: StreamLog,

@@ -14,6 +14,7 @@ const FINISH_REASONS: Record<string, FinishReason> = {
   safety: 'content_filter',
 };
 
+/** An upstream's `finish_reason` in OpenAI's words, whatever its case; `stop` for one that is not known. */
 export function toFinishReason(value: string): FinishReason {
   return FINISH_REASONS[value.toLowerCase()] ?? 'stop';
 }
@@ -41,6 +42,7 @@ export function choicesIn({
   }));
 }
 
+/** Tokens, whole and not negative: 0 for what is no number. Undefined when there is no `usage`. */
 export function usageIn({ usage }: Record<string, unknown>): TokenUsage | undefined {
   if (!isRecord(usage)) return undefined;
   const promptTokens = countIn(usage['prompt_tokens']);
