@@ -1,10 +1,10 @@
-import { logViolations } from '@antiphon/testing/invariant';
 import { type OpenAIServer, startOpenAIServer } from '@antiphon/testing/openai-server';
 import { startTcpProxy, type TcpProxy } from '@antiphon/testing/tcp-proxy';
 import { PATIENCE, until } from '@antiphon/testing/until';
 import { Redis } from 'ioredis';
 import { type AppProcess, type Stack, startStack } from '../src/stack.ts';
-import { ask, type AskOptions, PROMPT_CANARY, type SeenAnswer } from './seen-answer.ts';
+import { untilAtRest } from './at-rest.ts';
+import { ask, type AskOptions, type SeenAnswer } from './seen-answer.ts';
 
 /** Short enough to be waited for. */
 export const DEADLINES = {
@@ -199,30 +199,10 @@ export class FaultStack {
     );
   }
 
-  /** What must hold after every test: nothing runs, nothing stays, nobody died, nothing was told. */
-  async untilAtRest(): Promise<void> {
-    for (const upstream of this.upstreams) {
-      await until(() => upstream.activeRequests() === 0, { what: 'no upstream call' });
-      upstream.resetScripts();
-    }
-    await until(async () => (await this.#activeJobs()) === 0, { what: 'no active job' });
-    const found = [
-      ...(await this.#keysForEver()).map((key) => `key without an end: ${key}`),
-      ...(await this.#brokenLogs()),
-      ...this.stack.processes.flatMap((process) => this.#faultsOf(process)),
-    ];
-    if (found.length > 0) throw new Error(`after the test: ${found.join('\n')}`);
-  }
-
-  #faultsOf(process: AppProcess): string[] {
-    const { exitCode, signalCode } = process.child;
-    const isAlive = exitCode === null && signalCode === null;
-    return [
-      ...(process.output().includes(PROMPT_CANARY) ? [`${process.name} logs prompts`] : []),
-      ...(isAlive || this.#ended.has(process)
-        ? []
-        : [`${process.name} ended (${exitCode ?? signalCode}): ${process.output().slice(-2000)}`]),
-    ];
+  /** What must hold after every test: see `untilAtRest` of at-rest.ts. */
+  untilAtRest(): Promise<void> {
+    const { redis, upstreams, stack } = this;
+    return untilAtRest({ redis, upstreams, processes: stack.processes, ended: this.#ended });
   }
 
   async close(): Promise<void> {
@@ -230,44 +210,6 @@ export class FaultStack {
     await this.stack.close();
     for (const close of this.#closers) await close();
   }
-
-  async #activeJobs(): Promise<number> {
-    const queues = await this.redis.keys('bull:*:active');
-    const lengths = await Promise.all(queues.map((key) => this.redis.llen(key)));
-    return lengths.reduce((sum, length) => sum + length, 0);
-  }
-
-  async #keysForEver(): Promise<string[]> {
-    const keys = await this.redis.keys('*');
-    const lives = await Promise.all(keys.map((key) => this.redis.ttl(key)));
-    return keys.filter((key, index) => lives[index] === -1 && !isBounded(key));
-  }
-
-  async #brokenLogs(): Promise<string[]> {
-    const broken: string[] = [];
-    for (const key of await this.redis.keys('antiphon:{*}:log')) {
-      const [status, entries] = await Promise.all([
-        this.redis.hget(key.replace(/:log$/, ':state'), 'status'),
-        this.redis.xrange(key, '-', '+'),
-      ]);
-      const found = logViolations(entries, { ended: status !== 'open' && entries.length > 0 });
-      if (found.length > 0) broken.push(`${key}: ${found.join('; ')}`);
-    }
-    return broken;
-  }
-}
-
-/**
- * BullMQ's own, of which there is one for each queue, its failed jobs (100 at most), the workers'
- * list, and what is known of batches and files, which stay as long as their owner wants.
- */
-function isBounded(key: string): boolean {
-  return (
-    /^bull:[^:]+:(meta|id|events|failed|marker|stalled|stalled-check|pc|prioritized)$/.test(key) ||
-    /^bull:[^:]+:s[0-9a-f]{32}(-t?\d+)?$/.test(key) ||
-    key === 'antiphon:workers' ||
-    /^antiphon:(files?:|batch:\{batch_[0-9a-f]+\}$|batches:|tenant:[^:]+:(files|batches))/.test(key)
-  );
 }
 
 /** Milliseconds with the factor that every upper bound has. */

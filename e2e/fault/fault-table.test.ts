@@ -24,6 +24,9 @@ const TESTED: Record<string, string> = {
   B11: 'start-faults',
 };
 
+/** Tests that run only at times, or keep others from running. */
+const LEFT_OUT = /\b(?:it|test|describe)\.(?:skip|skipIf|runIf|todo|only|fails)\b|\.skip\(/g;
+
 const namedIn = (files: string[]) =>
   new Set(
     files.flatMap((file) =>
@@ -41,6 +44,13 @@ describe('the table of faults', () => {
   it('holds every fault that a test names', () => {
     const named = [...namedIn(own)];
     expect(named.filter((id) => !(id in TESTED))).toEqual([]);
+  });
+
+  it('holds none that is left out at a run', () => {
+    const leftOut = tests.flatMap((file) =>
+      [...readFileSync(file, 'utf8').matchAll(LEFT_OUT)].map(([word]) => `${file}: ${word}`),
+    );
+    expect(leftOut).toEqual([]);
   });
 
   it('has no fault without a test: what is left out is an answer in files of our own', () => {

@@ -1,8 +1,10 @@
+import { assertKept } from '@antiphon/testing/invariant';
 import { type OpenAIServer, startOpenAIServer } from '@antiphon/testing/openai-server';
 import { freePort } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { Redis } from 'ioredis';
 import { type AppProcess, type Stack, startStack } from './stack.ts';
+import { brokenLogs, openStreams } from './stream-logs.ts';
 
 /** Long enough for a client to come back on a busy machine, short enough to wait for. */
 const GRACE_MS = 3000;
@@ -42,8 +44,9 @@ export async function startResumeStack(): Promise<ResumeStack> {
       await until(isQuiet, { what: 'no engine call', timeoutMs: 20_000 });
       const isKept = () => redis.exists('antiphon:kept');
       await until(async () => (await isKept()) === 0, { what: 'nothing kept' });
-      const isWhole = async () => (await brokenLogs(redis)).length === 0;
-      await until(isWhole, { what: 'whole logs, one end each' });
+      const isOver = async () => (await openStreams(redis)).length === 0;
+      await until(isOver, { what: 'no open stream' });
+      assertKept(await brokenLogs(redis, { whole: true }));
       upstream.resetScripts();
     },
     async close() {
@@ -64,20 +67,6 @@ export async function startGateway(stack: Stack): Promise<{ url: string; process
     return ((await response?.text()) ?? '').includes('"scripted"');
   });
   return { url, process: started };
-}
-
-/** A resumable stream keeps all of its log: 1, 2, 3 … with one end, at its end. */
-async function brokenLogs(redis: Redis): Promise<string[]> {
-  const broken: string[] = [];
-  for (const key of await redis.keys('antiphon:{*}:log')) {
-    const entries = await redis.xrange(key, '-', '+');
-    const whole = entries.every(
-      ([id, [, flag]], index) =>
-        id === `${index + 1}-0` && flag === (index === entries.length - 1 ? '!' : '.'),
-    );
-    if (!whole) broken.push(key);
-  }
-  return broken;
 }
 
 interface Asked {

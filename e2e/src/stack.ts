@@ -29,7 +29,7 @@ export interface Stack {
   processes: AppProcess[];
   /** Starts one more process with the stack's environment. */
   start(name: AppName, environment?: Record<string, string>): AppProcess;
-  /** Workers that are alive, by `GET /health`, and announce `model`. */
+  /** Waits until `GET /v1/models` lists `model`: a living worker announces it. */
   untilModel(model: string): Promise<void>;
   close(): Promise<void>;
 }

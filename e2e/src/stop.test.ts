@@ -1,8 +1,10 @@
+import { assertKept } from '@antiphon/testing/invariant';
 import { type OpenAIServer, startOpenAIServer } from '@antiphon/testing/openai-server';
 import { PATIENCE, until } from '@antiphon/testing/until';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { type Stack, startStack } from './stack.ts';
+import { brokenLogs, openStreams } from './stream-logs.ts';
 
 const KEY = 'key-of-tenant-a-0123456789';
 const OTHER_KEY = 'key-of-tenant-b-0123456789';
@@ -56,7 +58,8 @@ afterEach(async () => {
   await ask('POST', '/api/stop_all', OTHER_KEY);
   await until(() => upstream.activeRequests() === 0, { what: 'no engine call' });
   await until(async () => (await leftovers()).length === 0, { what: 'no job, no open stream' });
-  await until(async () => (await brokenLogs()).length === 0, { what: 'whole logs, one end each' });
+  await until(async () => (await openStreams(redis)).length === 0, { what: 'no open stream' });
+  assertKept(await brokenLogs(redis));
   upstream.resetScripts();
 });
 afterAll(async () => {
@@ -79,21 +82,6 @@ const openIds = async (key = KEY) => {
 async function leftovers(): Promise<string[]> {
   const keys = await redis.keys('*');
   return keys.filter((key) => /^bull:.+:s[0-9a-f]{32}|^antiphon:tenant:/.test(key));
-}
-
-/** Logs with a hole, or with another number of ends than one, at their end. */
-async function brokenLogs(): Promise<string[]> {
-  const broken: string[] = [];
-  for (const key of await redis.keys('antiphon:{*}:log')) {
-    const entries = await redis.xrange(key, '-', '+'); // delivered ones may be gone: the first seq is any
-    const first = Number.parseInt(entries[0]?.[0] ?? '', 10);
-    const whole = entries.every(([id, [, flag]], index) => {
-      const isLast = index === entries.length - 1;
-      return id === `${first + index}-0` && flag === (isLast ? '!' : '.');
-    });
-    if (!whole || entries.length === 0) broken.push(key);
-  }
-  return broken;
 }
 
 /** Resolves with the first bytes of the answer, or with its error. */

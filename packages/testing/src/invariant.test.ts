@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import {
+  BROKEN_PROMISE,
   type LogEntry,
+  assertKept,
   logViolations,
   phraseViolations,
   type SeenStream,
@@ -24,12 +26,19 @@ const cut: SeenStream = {
 const check = (seen: SeenStream) => violations(seen, { tokenCount: 3, maxMs: 1000 });
 
 describe('a stream', () => {
-  it('may be whole, cut by an error, or broken', () => {
+  it('may be whole, or cut by an error', () => {
     expect(check(whole)).toEqual([]);
     expect(check(cut)).toEqual([]);
-    expect(check({ ...cut, ends: ['broken'] })).toEqual([]);
     expect(check({ ...cut, contents: ['t0 ', 't'] })).toEqual([]);
     expect(check({ ...cut, contents: [] })).toEqual([]);
+  });
+
+  it('may break only where nobody can tell an error', () => {
+    const broken: SeenStream = { ...cut, ends: ['broken'] };
+    expect(check(broken)).not.toEqual([]);
+    const promised = { tokenCount: 3, maxMs: 1000, mayBreak: true };
+    expect(violations(broken, promised)).toEqual([]);
+    expect(violations({ ...broken, contents: ['t0 ', 't0 '] }, promised)).not.toEqual([]);
   });
 
   it.each<[string, SeenStream]>([
@@ -41,12 +50,18 @@ describe('a stream', () => {
     ['a good end too early', { ...whole, contents: ['t0 '] }],
     ['two ends', { ...cut, ends: ['error:x', 'done'] }],
     ['no end', { ...cut, ends: ['open-end'] }],
+    ['an internal error', { ...cut, ends: ['error:internal_error'] }],
     ['no finish reason', { ...whole, finishReasons: [] }],
     ['words behind the end', { ...whole, framesAfterEnd: 1 }],
     ['a hang', { ...whole, durationMs: 1001 }],
   ])('may not have %s', (_what, seen) => {
     expect(check(seen)).not.toEqual([]);
   });
+});
+
+it('a broken promise is told as one', () => {
+  expect(() => assertKept([])).not.toThrow();
+  expect(() => assertKept(['a hole', 'no end'])).toThrow(`${BROKEN_PROMISE}a hole; no end`);
 });
 
 describe('phrases', () => {
@@ -74,6 +89,8 @@ describe('a log', () => {
   it('is contiguous and has one end, at its end', () => {
     expect(logViolations([entry(4), entry(5), entry(6, '!')], { ended: true })).toEqual([]);
     expect(logViolations([entry(1), entry(2)], { ended: false })).toEqual([]);
+    expect(logViolations([entry(4), entry(5, '!')], { ended: true, whole: true })).not.toEqual([]);
+    expect(logViolations([entry(1), entry(2, '!')], { ended: true, whole: true })).toEqual([]);
     expect(logViolations([entry(1), entry(3, '!')], { ended: true })).not.toEqual([]);
     expect(logViolations([entry(1), entry(2)], { ended: true })).not.toEqual([]);
     expect(logViolations([entry(1, '!'), entry(2, '!')], { ended: true })).not.toEqual([]);

@@ -21,16 +21,38 @@ export interface Promised {
   tokenCount: number;
   /** A stream that takes longer hangs. */
   maxMs: number;
+  /** Whether its socket may break without a word, as {@link EndsPromised} has it. */
+  mayBreak?: boolean;
+}
+
+export interface EndsPromised {
+  /**
+   * Only where nobody is left to tell an error (its gateway was killed), or no words are (binary
+   * sound); false unless told.
+   */
+  mayBreak?: boolean;
+}
+
+/** What the error of a broken promise begins with: such a failure is no accident of a busy machine. */
+export const BROKEN_PROMISE = 'broken promise: ';
+
+/** Fails the test when anything was found that breaks a promise. */
+export function assertKept(found: readonly string[]): void {
+  if (found.length > 0) throw new Error(`${BROKEN_PROMISE}${found.join('; ')}`);
 }
 
 /**
  * What of a stream breaks the promise that holds under every fault: text without holes, doubles or
- * another order; exactly one end; a good end only behind the whole answer; in time. `[]`: nothing.
+ * another order; exactly one end, told in words; a good end only behind the whole answer; in time.
+ * `[]`: nothing.
  */
-export function violations(seen: SeenStream, { tokenCount, maxMs }: Promised): string[] {
+export function violations(
+  seen: SeenStream,
+  { tokenCount, maxMs, mayBreak = false }: Promised,
+): string[] {
   return [
     ...tokenViolations(seen.contents.join(''), tokenCount),
-    ...endViolations(seen),
+    ...endViolations(seen, { mayBreak }),
     ...(seen.ends.includes('done') && countTokens(seen.contents.join('')) !== tokenCount
       ? [`[DONE] behind ${countTokens(seen.contents.join(''))} of ${tokenCount} tokens`]
       : []),
@@ -39,10 +61,15 @@ export function violations(seen: SeenStream, { tokenCount, maxMs }: Promised): s
 }
 
 /** Those of the ends alone. */
-export function endViolations({ ends, finishReasons, framesAfterEnd }: SeenStream): string[] {
+export function endViolations(
+  { ends, finishReasons, framesAfterEnd }: SeenStream,
+  { mayBreak = false }: EndsPromised = {},
+): string[] {
   const found: string[] = [];
   if (ends.length !== 1) found.push(`${ends.length} ends: ${ends.join(', ')}`);
   if (ends.includes('open-end')) found.push('a clean end without [DONE] or an error');
+  if (ends.includes('broken') && !mayBreak) found.push('the socket broke without an error');
+  if (ends.includes('error:internal_error')) found.push('an error of nobody knows what');
   if (framesAfterEnd > 0) found.push(`${framesAfterEnd} frames behind the end`);
   const isDone = ends.includes('done');
   if (isDone && finishReasons.length !== 1)
@@ -94,14 +121,14 @@ export function phraseViolations<Heard, Said>(
 export type LogEntry = [id: string, fields: string[]];
 
 /**
- * The same promise in the log: entries contiguous, one end at most, nothing behind it. Delivered
- * entries may be gone, so the first one may have any number.
+ * The same promise in the log: entries contiguous, one end at most, nothing behind it. Unless it is
+ * `whole`, delivered entries may be gone, so that the first one may have any number.
  */
 export function logViolations(
   entries: readonly LogEntry[],
-  { ended }: { ended: boolean },
+  { ended, whole = false }: { ended: boolean; whole?: boolean },
 ): string[] {
-  const first = Number.parseInt(entries[0]?.[0] ?? '0', 10);
+  const first = whole ? 1 : Number.parseInt(entries[0]?.[0] ?? '0', 10);
   const found = entries.flatMap(([id], index) =>
     id === `${first + index}-0` ? [] : [`entry ${id} at place ${first + index}`],
   );
