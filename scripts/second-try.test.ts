@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { assertKept } from '@antiphon/testing/invariant';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { describeFailures, failuresIn, trySecond } from './second-try.ts';
 import { readTally } from './test-tally.ts';
@@ -92,7 +93,10 @@ it('leaves the first result where the second try leaves none', async () => {
 it('counts a file that cannot be loaded as a failure, and tries it again', async () => {
   leave(FIRST, { ...fileResult('a.test.ts'), status: 'failed', message: 'Error: no such file' });
   expect(failuresIn(tested())).toEqual([
-    { file: join(folder, 'a.test.ts'), test: '(the file)', reason: 'Error: no such file' },
+    {
+      ...{ file: join(folder, 'a.test.ts'), test: '(the file)', reason: 'Error: no such file' },
+      stands: false,
+    },
   ]);
   let runs = 0;
   await trySecond(tested(), async () => {
@@ -100,6 +104,23 @@ it('counts a file that cannot be loaded as a failure, and tries it again', async
     return false;
   });
   expect(runs).toBe(1);
+});
+
+it('tries nothing again where a stream broke its promise, or chaos found something', async () => {
+  const never = () => Promise.reject(new Error('ran again'));
+  let message = '';
+  try {
+    assertKept(['token 3 is t4']);
+  } catch (error) {
+    message = String((error as Error).stack);
+  }
+  const brokenFile = fileResult('a.test.ts', 'late');
+  brokenFile.assertionResults[0]?.failureMessages.push(message);
+  leave(FIRST, brokenFile, fileResult('b.test.ts', 'late'));
+  expect(await trySecond(tested(), never)).toBe(false);
+  leave(FIRST, fileResult('chaos.test.ts', 'late'));
+  expect(await trySecond(tested(), never)).toBe(false);
+  expect(readTally(folder)).toMatchObject({ failed: 1 });
 });
 
 it('tries nothing again without being asked, and nothing when much is broken', async () => {

@@ -1,5 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
+import { BROKEN_PROMISE } from '@antiphon/testing/invariant';
+
+/** Its faults come at random to whatever runs just then: what it finds may not be found twice. */
+const CHAOS_FILE = 'chaos.test.ts';
 
 export interface TestFile {
   /** Absolute. */
@@ -18,6 +22,8 @@ export interface Failure {
   test: string;
   /** The first line of what it said. */
   reason: string;
+  /** No accident of a busy machine: it counts though a second try would pass. */
+  stands: boolean;
 }
 
 /** What vitest's JSON reporter wrote per file; none when the run left nothing to read. */
@@ -36,14 +42,17 @@ export function failuresOf(files: readonly TestFile[]): Failure[] {
     .filter(({ status }) => status === 'failed')
     .flatMap(({ name, message, assertionResults }): Failure[] => {
       const tests = assertionResults.filter(({ status }) => status === 'failed');
-      if (tests.length === 0)
-        return [{ file: name, test: '(the file)', reason: firstLine(message) }];
-      return tests.map(({ fullName, failureMessages: [reason = ''] }) => ({
-        file: name,
-        test: fullName,
-        reason: firstLine(reason),
-      }));
+      if (tests.length === 0) return [failureOf(name, '(the file)', [message])];
+      return tests.map(({ fullName, failureMessages }) =>
+        failureOf(name, fullName, failureMessages),
+      );
     });
+}
+
+function failureOf(file: string, test: string, messages: readonly string[]): Failure {
+  const stands =
+    basename(file) === CHAOS_FILE || messages.some((message) => message.includes(BROKEN_PROMISE));
+  return { file, test, reason: firstLine(messages[0] ?? ''), stands };
 }
 
 /** `e2e/src/x.test.ts > its name: what it said`, with the path seen from `root`. */
