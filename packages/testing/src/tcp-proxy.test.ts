@@ -95,6 +95,21 @@ it('half-open: what is asked arrives, no answer does', async () => {
   expect(received()).toBe('');
 });
 
+it('loses connections for good, without a word; later ones pass', async () => {
+  const lost = await openClient();
+  lost.socket.write('before');
+  await until(() => lost.received() === 'before');
+  proxy.loseAll();
+  lost.socket.write(' after');
+  proxy.setMode({ type: 'pass' });
+  const later = await openClient();
+  later.socket.write(' later');
+  await until(() => later.received() === ' later');
+  lost.socket.end();
+  await delay(50);
+  expect([arrived, lost.received(), lost.error()]).toEqual(['before later', 'before', undefined]);
+});
+
 it('delays without changing the order', async () => {
   const { socket, received } = await openClient();
   proxy.setMode({ type: 'latency', ms: 100 });

@@ -27,6 +27,8 @@ export interface TcpProxy {
   readonly port: number;
   connections(): ProxyConnection[];
   resetAll(): void;
+  /** Those that are open are dead for good, without a word to either side; later ones pass. */
+  loseAll(): void;
   /** Of every connection, and of those to come. */
   setMode(mode: ProxyMode): void;
   /** New connections are reset at once, until told otherwise. */
@@ -56,6 +58,9 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     connections: () => [...links],
     resetAll() {
       for (const link of links) link.reset();
+    },
+    loseAll() {
+      for (const link of links) link.lose();
     },
     setMode(next) {
       mode = next;
@@ -95,6 +100,11 @@ class Link implements ProxyConnection {
     for (const side of this.#sides) side.resetAndDestroy();
   }
 
+  /** As when its host died, or a NAT on the way forgot it. */
+  lose(): void {
+    for (const pipe of this.#pipes) pipe.lose();
+  }
+
   setMode(mode: ProxyMode): void {
     const [asked, answered] = this.#pipes;
     asked.setMode(mode.type === 'half-open' ? { type: 'pass' } : mode);
@@ -121,6 +131,7 @@ class Pipe {
   #held: Buffer[] = [];
   #ended = false;
   #broken = false;
+  #lost = false;
   #cut: { left: number; onCut: () => void } | undefined;
   /** Pieces on their way, which later ones may not overtake. */
   #late = Promise.resolve();
@@ -145,21 +156,28 @@ class Pipe {
     this.#cut = { left: bytes, onCut };
   }
 
+  lose(): void {
+    this.#lost = true;
+    this.#held = [];
+  }
+
   break(): void {
     this.#broken = true;
     this.#flush();
   }
 
   #take(piece: Buffer): void {
+    if (this.#lost) return;
     this.#held.push(piece);
     this.#flush();
   }
 
   #flush(): void {
-    if (this.#mode.type === 'blackhole') return;
+    if (this.#lost || this.#mode.type === 'blackhole') return;
     const pieces = this.#held.splice(0);
     const { ms } = this.#mode.type === 'latency' ? this.#mode : { ms: 0 };
     const send = () => {
+      if (this.#lost) return;
       for (const piece of pieces) this.#send(piece);
       if (this.#broken) this.#to.destroySoon();
       else if (this.#ended) this.#to.end();

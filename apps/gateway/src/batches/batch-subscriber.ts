@@ -1,5 +1,4 @@
 import { batchChannel } from '@antiphon/shared/batches/batch-key';
-import { keepSubscriberAlive } from '@antiphon/shared/streams/control-channel';
 import type { Redis } from 'ioredis';
 
 /**
@@ -9,7 +8,6 @@ import type { Redis } from 'ioredis';
 export class BatchSubscriber {
   readonly #redis: Redis;
   readonly #listeners = new Map<string, Set<() => void>>();
-  readonly #stopPings: () => void;
 
   constructor(redis: Redis) {
     this.#redis = redis;
@@ -18,7 +16,6 @@ export class BatchSubscriber {
     redis.on('ready', () => {
       for (const listeners of this.#listeners.values()) notify(listeners);
     });
-    this.#stopPings = keepSubscriberAlive(redis);
   }
 
   /**
@@ -48,7 +45,6 @@ export class BatchSubscriber {
   }
 
   close(): void {
-    this.#stopPings();
     this.#listeners.clear();
   }
 }

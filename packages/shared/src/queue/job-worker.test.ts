@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { startTcpProxy } from '@antiphon/testing/tcp-proxy';
 import { until } from '@antiphon/testing/until';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -66,9 +67,10 @@ async function startWorker(
   handler: JobHandler<'chat'>,
   concurrency = 4,
   giveUp?: GiveUp<'chat'>,
+  redisUrl = server.url,
 ): Promise<JobWorker<'chat'>> {
   const open = (role: 'patient' | 'subscriber') => {
-    const connection = openRedis(server.url, { role, onError: ignore });
+    const connection = openRedis(redisUrl, { role, onError: ignore });
     connections.push(connection);
     return connection;
   };
@@ -165,6 +167,23 @@ describe('a job', () => {
     expect(await answerOf(reader)).toEqual({ text: 'hello', error: undefined });
     await until(() => worker.activeCount === 0);
     await until(async () => (await redis.exists(`bull:${queueName}:${streamId}`)) === 0);
+  });
+
+  it('is taken although all connections of the worker died without a word before it came', async () => {
+    const proxy = await startTcpProxy(server.port);
+    try {
+      await startWorker(speak, 4, undefined, `redis://127.0.0.1:${proxy.port}`);
+      // Three of its own, and the one on which it waits for jobs.
+      await until(() => proxy.connections().length === 4);
+      const { reader: first } = await ask();
+      expect(await answerOf(first)).toEqual({ text: 'hello', error: undefined });
+      proxy.loseAll();
+      const { reader } = await ask();
+      expect(await answerOf(reader)).toEqual({ text: 'hello', error: undefined });
+    } finally {
+      for (const connection of connections) connection.disconnect();
+      await proxy.close();
+    }
   });
 
   it('runs once however often it is enqueued, also after its end', async () => {

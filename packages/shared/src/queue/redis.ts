@@ -5,17 +5,28 @@ import { defineStreamScripts, type ScriptedRedis } from '../streams/stream-scrip
 /**
  * What a connection is for decides how it fails.
  * `command` (gateway): at once, so that a client gets its 503 within a second.
- * `patient` (worker): commands wait for Redis to come back and are sent again; every one of ours
- * may be applied twice. `subscriber`: a connection that carries nothing for 3 s is cut and made
- * anew; the owner pings it each second (ioredis never notices a half-open one by itself).
+ * `patient` (worker) and `subscriber`: commands wait for Redis to come back and are sent again;
+ * every one of ours may be applied twice.
  */
 export type ConnectionRole = 'command' | 'patient' | 'subscriber';
 
 const ROLES: Record<ConnectionRole, RedisOptions> = {
   command: { enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 2000 },
   patient: { maxRetriesPerRequest: null },
-  subscriber: { maxRetriesPerRequest: null, socketTimeout: 3000 },
+  subscriber: { maxRetriesPerRequest: null },
 };
+
+/**
+ * A connection over which a command is not answered for so long is cut and made anew. Of one that
+ * died without a word the kernel tells after 15 min only, and ioredis waits for the kernel.
+ */
+const SILENCE_MS = 3000;
+/** So that a connection over which nothing is asked is found dead as well. */
+const PING_MS = 1000;
+/** BullMQ's waits of 10 s at most over a duplicate; it gives up a wait that is late by 1 s itself. */
+const BLOCKING_SILENCE_MS = 12_000;
+/** For a cut connection to end in order; a dead one never does. */
+const DISCONNECT_MS = 500;
 
 /** ioredis' own curve starts at 50 ms too; BullMQ's floor of 1 s is too slow for us. */
 const reconnectDelayMs = (attempt: number): number => Math.min(attempt * 50, 1000);
@@ -26,16 +37,54 @@ export interface RedisConnectionOptions {
   onError: (error: Error) => void;
 }
 
-/** Opens a connection with the stream scripts defined. Close it by `disconnect()`. */
+/**
+ * Opens a connection with the stream scripts defined. One that dies without a word is made anew
+ * within 4 s. Close it by `disconnect()`.
+ */
 export function openRedis(url: string, { role, onError }: RedisConnectionOptions): ScriptedRedis {
   const redis = new Redis(url, {
     ...ROLES[role],
     retryStrategy: reconnectDelayMs,
     connectTimeout: 5000,
     keepAlive: 10_000,
+    socketTimeout: SILENCE_MS,
+    disconnectTimeout: DISCONNECT_MS,
   });
   redis.on('error', onError);
+  // BullMQ blocks over one: what it waits for comes late and is no fault.
+  redis.duplicate = (override) =>
+    new Redis({ ...redis.options, socketTimeout: BLOCKING_SILENCE_MS, ...override });
+  ping(redis);
   return defineStreamScripts(redis);
+}
+
+const answeredAtMs = new WeakMap<Redis, number>();
+
+/** Each second while it is connected, one at a time. */
+function ping(redis: Redis): void {
+  let timer: NodeJS.Timeout | undefined;
+  let waiting = false;
+  const answered = () => answeredAtMs.set(redis, performance.now());
+  const ask = async () => {
+    waiting = true;
+    await redis.ping().then(answered, () => undefined); // the 'error' event tells
+    waiting = false;
+  };
+  redis.on('ready', () => {
+    answered();
+    clearInterval(timer);
+    timer = setInterval(() => {
+      if (!waiting) void ask();
+    }, PING_MS);
+    timer.unref();
+  });
+  redis.on('close', () => clearInterval(timer));
+}
+
+/** Whether a connection of `openRedis` takes commands, and Redis answered over it within 3 s. */
+export function isAnswering(redis: Redis): boolean {
+  const sinceMs = performance.now() - (answeredAtMs.get(redis) ?? Number.NEGATIVE_INFINITY);
+  return redis.status === 'ready' && sinceMs < SILENCE_MS;
 }
 
 /** Resolves when the connection takes commands: a `command` connection refuses them until then. */

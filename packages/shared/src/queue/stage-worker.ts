@@ -23,14 +23,13 @@ import { within } from '../runtime/within.ts';
 import type { Engine } from '../services/define-engine.ts';
 import type { BlobStore } from '../storage/blob-store.ts';
 import { openBlobStore } from '../storage/open-blob-store.ts';
-import { keepSubscriberAlive } from '../streams/control-channel.ts';
 import { StreamLog } from '../streams/stream-log.ts';
 import { type Announced, Announcer } from './announcer.ts';
 import { EngineShare } from './engine-share.ts';
 import { countJobs } from './job-metrics.ts';
 import { JobProducer } from './job-producer.ts';
 import { type GiveUp, type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
-import { checkRedis, openRedis } from './redis.ts';
+import { checkRedis, isAnswering, openRedis } from './redis.ts';
 
 /** What every worker reads besides its engine's variables. */
 export const workerConfig = {
@@ -143,7 +142,8 @@ export async function startStageWorker<Kind extends JobKind>(
     },
   });
   let closing = false;
-  const isReady = () => !closing && announcer.announced && streamRedis.status === 'ready';
+  const isReady = () =>
+    !closing && announcer.announced && isAnswering(queueRedis) && isAnswering(streamRedis);
   const health = await openHealthServer(config, isReady, registry);
   const started = announcer.start(() => worker.start());
   return {
@@ -232,14 +232,12 @@ async function openConnections(config: WorkerConfig, logger: Logger) {
   const queueRedis = openRedis(config.REDIS_URL, { role: 'patient', onError });
   const streamRedis = openRedis(streamUrl, { role: 'patient', onError });
   const subscriber = openRedis(streamUrl, { role: 'subscriber', onError });
-  const stopPings = keepSubscriberAlive(subscriber);
   return {
     queueRedis,
     streamRedis,
     subscriber,
     onError,
     close() {
-      stopPings();
       for (const redis of [queueRedis, streamRedis, subscriber]) redis.disconnect();
     },
   };

@@ -34,12 +34,3 @@ function parseControl(message: string): ControlMessage | undefined {
 export async function publishControl(redis: Redis, message: ControlMessage): Promise<void> {
   await redis.publish(CONTROL_CHANNEL, JSON.stringify(message));
 }
-
-/** Pings each second, so that `socketTimeout` finds a half-open subscriber. Returns a stop function. */
-export function keepSubscriberAlive(redis: Redis): () => void {
-  const timer = setInterval(() => {
-    if (redis.status === 'ready') redis.ping().catch(() => undefined); // the 'error' event tells
-  }, 1000);
-  timer.unref();
-  return () => clearInterval(timer);
-}

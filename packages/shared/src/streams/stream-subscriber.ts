@@ -1,5 +1,4 @@
 import type { Redis } from 'ioredis';
-import { keepSubscriberAlive } from './control-channel.ts';
 import { parseMessage, type StreamLog } from './stream-log.ts';
 import { StreamReader } from './stream-reader.ts';
 import { streamChannel } from './stream-key.ts';
@@ -8,9 +7,8 @@ import { streamChannel } from './stream-key.ts';
 const SILENCE_MS = 1000;
 
 /**
- * One subscriber connection for all streams a process reads. A half-open connection is found by
- * a ping each second (the connection's `socketTimeout` then cuts it); after a reconnect ioredis
- * subscribes again and every reader asks its log for what it missed.
+ * One subscriber connection for all streams a process reads. After a reconnect ioredis subscribes
+ * again and every reader asks its log for what it missed.
  */
 export class StreamSubscriber {
   readonly #redis: Redis;
@@ -18,7 +16,6 @@ export class StreamSubscriber {
   /** By channel: several clients may read one stream here. */
   readonly #readers = new Map<string, Set<StreamReader>>();
   readonly #timer: NodeJS.Timeout;
-  readonly #stopPings: () => void;
 
   constructor(redis: Redis, log: StreamLog) {
     this.#redis = redis;
@@ -34,7 +31,6 @@ export class StreamSubscriber {
     });
     this.#timer = setInterval(() => this.#checkSilence(), SILENCE_MS);
     this.#timer.unref();
-    this.#stopPings = keepSubscriberAlive(redis);
   }
 
   /** Subscribes; resolves when Redis has confirmed it. From then on nothing is missed. */
@@ -68,7 +64,6 @@ export class StreamSubscriber {
 
   close(): void {
     clearInterval(this.#timer);
-    this.#stopPings();
   }
 
   #checkSilence(): void {
