@@ -50,7 +50,8 @@ export interface ChatReplyContext {
  * transcribed first, as the children of the chat job; spoken answers are named by their text. Throws
  * what `answerByStream` does and, before anything is opened, what is wrong with recordings and spoken
  * answers: `invalid_value`, `invalid_type`, `missing_required_parameter`, `invalid_file_format`,
- * `request_too_large` (above `MAX_UPLOAD_BYTES`), `model_not_found` (nobody listens here).
+ * `request_too_large` (above `MAX_UPLOAD_BYTES`), `server_is_overloaded` (no stt-worker lives),
+ * `model_not_found` (no such default one).
  */
 export async function answerChatByStream(
   c: Context<GatewayEnv>,

@@ -1,7 +1,6 @@
 import { z } from 'zod';
+import type { Stage } from '../jobs/job-catalog.ts';
 import type { OpenAIUpstreamOptions } from './openai-upstream.ts';
-
-export type Stage = 'llm' | 'tts' | 'stt';
 
 /** What the environment says about one stage's `openai` engine. */
 export interface OpenAIConfig extends OpenAIUpstreamOptions {
