@@ -368,26 +368,96 @@ describe('the window', () => {
   });
 });
 
-it('jobs that Redis has lost are queued again when nothing moves', async () => {
-  const gateway = await openGateway();
-  await gateway.runner.stop();
-  const lane = await openSpeech(gateway, { takesLines: false });
-  const id = await createBatch(gateway, speechLines(100));
-  const producer = new LineProducer(gateway.context.queueRedis, () => undefined);
-  const stop = new AbortController();
-  const running = new BatchRun({
-    ...{ context: gateway.context, producer, batchId: id, signal: stop.signal },
-    ...{ stopLines: async () => undefined, leastStandstillMs: 100 },
-  }).run();
-  const waiting = () => redis.llen('bull:tts-scripted-batch:wait');
-  await until(async () => (await waiting()) >= 48);
-  const lost = await redis.keys('bull:tts-scripted-batch:*');
-  await redis.del(...lost);
-  await until(async () => (await waiting()) >= 48);
-  await lane.takeLines();
-  expect(await untilOver(gateway, id)).toMatchObject({ status: 'completed', completed: 100 });
-  expect(await running).toBe(true);
-  await producer.close();
+describe('when nothing moves', () => {
+  /** Runs a batch with a short standstill; `walks`: when it began to walk over the input, ms of Redis' clock. */
+  async function runAlone({ context }: TestGateway, id: string, leastStandstillMs: number) {
+    const producer = new LineProducer(context.queueRedis, () => undefined);
+    const monitor = await redis.monitor();
+    const walks: number[] = [];
+    monitor.on('monitor', (seconds: string, [command]: string[]) => {
+      if (command?.toLowerCase() === 'hkeys') walks.push(Number(seconds) * 1000);
+    });
+    const stop = new AbortController();
+    const running = new BatchRun({
+      ...{ context, producer, batchId: id, signal: stop.signal },
+      ...{ stopLines: async () => undefined, leastStandstillMs },
+    }).run();
+    return {
+      walks,
+      async end() {
+        stop.abort();
+        monitor.disconnect();
+        await running;
+        await producer.close();
+      },
+    };
+  }
+
+  it('jobs that Redis has lost are queued again', async () => {
+    const gateway = await openGateway();
+    await gateway.runner.stop();
+    const lane = await openSpeech(gateway, { takesLines: false });
+    const id = await createBatch(gateway, speechLines(100));
+    const run = await runAlone(gateway, id, 100);
+    const waiting = () => redis.llen('bull:tts-scripted-batch:wait');
+    await until(async () => (await waiting()) >= 48);
+    const lost = await redis.keys('bull:tts-scripted-batch:*');
+    await redis.del(...lost);
+    await until(async () => (await waiting()) >= 48);
+    await lane.takeLines();
+    expect(await untilOver(gateway, id)).toMatchObject({ status: 'completed', completed: 100 });
+    await run.end();
+  });
+
+  it('what is queued is not judged again', async () => {
+    const gateway = await openGateway();
+    await gateway.runner.stop();
+    const lane = await startScriptedLane<'transcription'>({
+      ...{ redisUrl: server.url, context: gateway.context, kind: 'transcription' },
+      ...{ announced: { models: ['scripted-stt'] }, takesLines: false },
+      handler: async () => ({
+        result: {
+          ...{ type: 'transcript', segments: [], words: [], language: 'en', durationSeconds: 1 },
+        },
+      }),
+    });
+    lanes.push(lane);
+    const { fileBlobs, files } = gateway.context;
+    const recording = createFileId();
+    const sound = Buffer.concat([Buffer.from('RIFF\0\0\0\0WAVEfmt '), Buffer.alloc(100)]);
+    await fileBlobs.put(Readable.from([sound]), recording);
+    await files.add({
+      ...{ id: recording, tenantId: 'anonymous', bytes: sound.length, filename: 'a.wav' },
+      ...{ purpose: 'user_data', createdAtSeconds: 1 },
+    });
+    const endpoint = '/v1/audio/transcriptions';
+    const line = { ...speechLine(0), url: endpoint, body: { file_id: recording } };
+    const id = await createBatch(gateway, [line], { endpoint });
+    const run = await runAlone(gateway, id, 100);
+    await until(async () => (await redis.llen('bull:stt-scripted-batch:wait')) === 1);
+    await files.remove('anonymous', recording);
+    await until(() => run.walks.length > 0);
+    const walked = run.walks.length;
+    await until(() => run.walks.length >= walked + 2, { timeoutMs: 10_000 });
+    await lane.takeLines();
+    expect(await untilOver(gateway, id)).toMatchObject({ completed: 1, failed: 0 });
+    await run.end();
+  });
+
+  it('the next look at all of it is twice as far off', async () => {
+    const gateway = await openGateway();
+    await gateway.runner.stop();
+    await openSpeech(gateway, { takesLines: false });
+    const id = await createBatch(gateway, speechLines(1));
+    const run = await runAlone(gateway, id, 900);
+    const [first = 0, second = 0, third = 0] = await until(
+      () => (run.walks.length >= 3 ? run.walks : undefined),
+      { timeoutMs: 15_000 },
+    );
+    expect(second - first).toBeGreaterThanOrEqual(900);
+    expect(third - second).toBeGreaterThanOrEqual(1800);
+    await run.end();
+  });
 });
 
 describe('the worker of a batch is away for a while', () => {

@@ -65,7 +65,7 @@ export class LineFeed {
     const outstanding = this.#done.size + this.#fed - recorded;
     const room = Math.min(MOST_AT_ONCE, this.#window() - outstanding);
     const lines = room >= LEAST_AT_ONCE ? await this.#take(room) : [];
-    if (lines.length > 0) await this.#enqueue(lines);
+    if (lines.length > 0) await this.#enqueue(await this.#unqueued(lines));
     this.#fed += lines.length;
     return lines.length;
   }
@@ -93,6 +93,19 @@ export class LineFeed {
     return taken;
   }
 
+  /**
+   * Lines that an earlier walk has queued are left alone: judged again, one whose recording was
+   * deleted since would fail under the worker that does it.
+   */
+  async #unqueued(lines: InputLine[]): Promise<InputLine[]> {
+    const [{ id, endpoint }, route] = [this.#batch, this.#route];
+    if ('error' in route) return lines;
+    const queue = batchQueueName(STAGE_OF[endpoint], route.engine);
+    const numbers = lines.map(({ line }) => line);
+    const queued = await this.#producer.queued(queue, id, numbers);
+    return lines.filter(({ line }) => !queued.has(line));
+  }
+
   async #enqueue(lines: InputLine[]): Promise<void> {
     const { batches } = this.#context;
     const jobs: BatchLineJob[] = [];
@@ -106,9 +119,9 @@ export class LineFeed {
       await nextTurn();
       sliceStartMs = performance.now();
     }
-    const { id, endpoint } = this.#batch;
-    if (!('error' in this.#route)) {
-      const queue = batchQueueName(STAGE_OF[endpoint], this.#route.engine);
+    const [{ id, endpoint }, route] = [this.#batch, this.#route];
+    if (!('error' in route)) {
+      const queue = batchQueueName(STAGE_OF[endpoint], route.engine);
       await this.#producer.enqueue(queue, jobs);
     }
     await Promise.all(refused.map(({ line, result }) => batches.record(id, line, { result })));

@@ -53,6 +53,16 @@ it('lines are queued once', async () => {
   expect(job?.opts).toMatchObject({ attempts: 3, removeOnComplete: true, removeOnFail: true });
 });
 
+it('tells which lines are there, of this batch and queue', async () => {
+  await producer.enqueue(NAME, lines(1, 3));
+  expect(await producer.queued(NAME, batchId, [0, 1, 2, 3])).toEqual(new Set([1, 3]));
+  expect(await producer.queued(NAME, createBatchId(), [1, 3])).toEqual(new Set());
+  expect(await producer.queued('tts-other-batch', batchId, [1, 3])).toEqual(new Set());
+  const [job] = await queue.getWaiting();
+  await job?.remove();
+  expect(await producer.queued(NAME, batchId, [1, 3])).toHaveProperty('size', 1);
+});
+
 it('a Redis that has forgotten the scripts takes them all the same', async () => {
   await producer.enqueue(NAME, lines(0));
   await redis.script('FLUSH');

@@ -34,6 +34,21 @@ export class LineProducer {
     await queue.addBulk(jobs).catch(throwStoreFault);
   }
 
+  /** Which of these lines' jobs are there, waiting or worked on. Throws as `enqueue` does. */
+  async queued(queueName: string, batchId: string, lines: number[]): Promise<Set<number>> {
+    if (this.#redis.status !== 'ready') throwStoreFault(this.#redis.status);
+    const queue = this.#queue(queueName);
+    const asked = this.#redis.pipeline();
+    for (const line of lines) asked.exists(queue.toKey(batchLineJobId(batchId, line)));
+    const answers = (await asked.exec().catch(throwStoreFault)) ?? [];
+    const found = lines.filter((_line, position) => {
+      const [error, exists] = answers[position] ?? [new Error('no answer')];
+      if (error) throwStoreFault(error);
+      return exists === 1;
+    });
+    return new Set(found);
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#queues.values()].map((queue) => queue.close()));
   }
