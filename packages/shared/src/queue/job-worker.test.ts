@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { startTcpProxy } from '@antiphon/testing/tcp-proxy';
-import { until } from '@antiphon/testing/until';
+import { PATIENCE, until } from '@antiphon/testing/until';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ChatJob } from '../jobs/job-catalog.ts';
@@ -319,16 +319,22 @@ describe('the signal of a job', () => {
     expect(await answerOf(reader)).toEqual({ text: 'hello', error: undefined });
   }, 20_000);
 
-  it('aborts when the gateway of its stream is gone', async () => {
-    const worker = await startWorker(({ signal }) => untilAborted(signal));
-    const gatewayId = 'g-dies';
-    await redis.set(gatewayKey(gatewayId), 1);
-    const { reader } = await ask(gatewayId);
-    await until(() => worker.activeCount === 1);
-    await redis.del(gatewayKey(gatewayId));
-    expect(await answerOf(reader)).toEqual({ text: '', error: 'stream_cancelled' });
+  it('aborts when the gateway of its stream is gone, however many there are', async () => {
+    const worker = await startWorker(({ signal }) => untilAborted(signal), 20);
+    const gatewayIds = Array.from({ length: 20 }, (_, index) => `g-dies${index}`);
+    await Promise.all(gatewayIds.map((gatewayId) => redis.set(gatewayKey(gatewayId), 1)));
+    const asked = await Promise.all(gatewayIds.map((gatewayId) => ask(gatewayId)));
+    await until(() => worker.activeCount === gatewayIds.length);
+    await redis.del(...gatewayIds.map(gatewayKey));
+    // One behind the other took 2 s each: 40 s and more.
+    const timedOut = AbortSignal.timeout(10_000 * PATIENCE);
+    for (const { reader } of asked) {
+      timedOut.throwIfAborted();
+      expect(await answerOf(reader)).toEqual({ text: '', error: 'stream_interrupted' });
+    }
+    timedOut.throwIfAborted();
     await until(() => worker.activeCount === 0);
-  }, 40_000);
+  }, 120_000);
 });
 
 it('does not begin a job whose gateway is gone, but waits for one that renews', async () => {
@@ -340,7 +346,7 @@ it('does not begin a job whose gateway is gone, but waits for one that renews', 
   const [gone, back] = [await ask('g-gone'), await ask('g-back')];
   await until(() => redis.hget(`antiphon:{${back.streamId}}:state`, 'chat:epoch'));
   await redis.set(gatewayKey('g-back'), 1);
-  expect(await answerOf(gone.reader)).toEqual({ text: '', error: 'stream_cancelled' });
+  expect(await answerOf(gone.reader)).toEqual({ text: '', error: 'stream_interrupted' });
   expect(await answerOf(back.reader)).toEqual({ text: 'hello', error: undefined });
   expect(runs).toEqual(['g-back']);
 }, 20_000);

@@ -1,6 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
 import { type Job, Worker } from 'bullmq';
 import { VoiceError } from '../errors/voice-error.ts';
 import { JOB_CATALOG, type JobData, type JobKind } from '../jobs/job-catalog.ts';
@@ -8,24 +6,20 @@ import { withLogContext } from '../runtime/log-context.ts';
 import { type Logger } from '../runtime/logger.ts';
 import { within } from '../runtime/within.ts';
 import { type ControlMessage, subscribeControl } from '../streams/control-channel.ts';
-import { gatewayKey } from '../streams/stream-key.ts';
 import type { Claim, StreamLog } from '../streams/stream-log.ts';
 import { StreamClosed, type StreamProducer } from '../streams/stream-producer.ts';
 import type { ScriptedRedis } from '../streams/stream-scripts.ts';
+import { GatewayLeases, LEASE_CHECK_MS } from './gateway-leases.ts';
+import { JobEnds } from './job-ends.ts';
+import { type AbortReason, type ActiveJob, JobAborted, runJob } from './job-run.ts';
 
 /**
  * So long a worker waits at Redis for a job before it looks again itself. When its connections died
  * without a word the next job is taken within 4 s; with BullMQ's 5 s it took 6.7.
  */
 const WAIT_SECONDS = 2;
-/** How often the gateways of running streams are looked for; a dead one's streams end within 15 s. */
-const LEASE_CHECK_MS = 5000;
-/** A missing lease is looked for again: after an outage of Redis the gateway needs a moment to renew it. */
-const LEASE_CONFIRM_MS = 2000;
 /** At the end of the drain: for handlers to heed their signal, and then for what is left to be told. */
 const LAST_WORDS_MS = 500;
-/** A handler that does not heed its signal is given up after so long; the fence keeps it silent. */
-const HEED_MS = 2000;
 
 export interface JobContext<Kind extends JobKind> {
   job: JobData[Kind];
@@ -62,16 +56,6 @@ export interface JobWorkerOptions<Kind extends JobKind> {
   logger: Logger;
 }
 
-/** Why a job's signal aborted. */
-type AbortReason = 'stream-end' | 'lock-lost' | 'gateway-lost' | 'shutdown';
-
-interface ActiveJob {
-  streamId: string;
-  gatewayId: string;
-  jobId: string;
-  controller: AbortController;
-}
-
 export function createWorkerId(stage: string): string {
   return `${stage}-${randomUUID()}`;
 }
@@ -81,11 +65,15 @@ export class JobWorker<Kind extends JobKind> {
   readonly #options: JobWorkerOptions<Kind>;
   readonly #worker: Worker;
   readonly #active = new Set<ActiveJob>();
+  readonly #ends: JobEnds;
+  readonly #leases: GatewayLeases;
   readonly #leaseTimer: NodeJS.Timeout;
 
   constructor(options: JobWorkerOptions<Kind>) {
     this.#options = options;
     const { queueName, queueRedis, concurrency, logger } = options;
+    this.#ends = new JobEnds(options);
+    this.#leases = new GatewayLeases(options.streamRedis);
     this.#worker = new Worker(
       queueName,
       // BullMQ gives a signal only to a function that declares three parameters.
@@ -136,7 +124,7 @@ export class JobWorker<Kind extends JobKind> {
     this.#abortWhere('shutdown', () => true);
     if (await within(LAST_WORDS_MS, closed)) return;
     const ends = [...this.#active].map(({ streamId }) =>
-      this.#end(streamId, new JobAborted('shutdown')),
+      this.#ends.end(streamId, new JobAborted('shutdown')),
     );
     await within(LAST_WORDS_MS, Promise.all([closed, ...ends]));
   }
@@ -189,28 +177,24 @@ export class JobWorker<Kind extends JobKind> {
     } catch (error) {
       // Engines wrap the reason that they are given, or throw something of their own.
       const { aborted, reason } = active.controller.signal;
-      await this.#end(job.streamId, aborted && !(error instanceof StreamClosed) ? reason : error);
+      await this.#ends.end(
+        job.streamId,
+        aborted && !(error instanceof StreamClosed) ? reason : error,
+      );
     }
   }
 
   async #run(job: JobData[Kind], producerName: string, active: ActiveJob): Promise<void> {
     const { log, workerId, handler, logger } = this.#options;
     const { signal } = active.controller;
-    const [claim, isLeased] = await Promise.all([
-      log.claim(job.streamId, producerName, workerId),
-      this.#hasLease(job.gatewayId),
-    ]);
-    if (claim.status !== 'open') return;
-    if (!isLeased) throw new JobAborted('gateway-lost');
-    signal.throwIfAborted();
-    const producer = log.producer(job.streamId, producerName, claim);
-    const handled = handler({ job, claim, producer, signal });
-    await Promise.race([handled, ignored(signal)]).catch((error: unknown) => {
-      if (error instanceof SignalIgnored) {
-        logger.warn('a handler does not heed its signal');
-        handled.catch(() => undefined); // its end is written below; what it still does is fenced
-      }
-      throw error;
+    await runJob({
+      ...{ signal, logger },
+      claim: () => log.claim(job.streamId, producerName, workerId),
+      isLeased: () => this.#leases.isLive(job.gatewayId),
+      handle: (claim) => {
+        const producer = log.producer(job.streamId, producerName, claim);
+        return handler({ job, claim, producer, signal });
+      },
     });
   }
 
@@ -219,28 +203,8 @@ export class JobWorker<Kind extends JobKind> {
     const { logger, queueName } = this.#options;
     logger.error({ err: error, jobId: queued.id, queueName }, 'job data of an unknown shape');
     const { streamId } = Object(queued.data) as { streamId?: unknown };
-    if (typeof streamId === 'string') await this.#end(streamId, new VoiceError('internal_error'));
-  }
-
-  async #end(streamId: string, thrown: unknown): Promise<void> {
-    const { log, logger } = this.#options;
-    if (thrown instanceof StreamClosed) {
-      // Redis came back without what this run had written: nobody else will end the stream.
-      if (thrown.reason === 'gap')
-        await this.#finish(streamId, new VoiceError('stream_interrupted'));
-      return;
-    }
-    if (thrown instanceof JobAborted) {
-      if (thrown.reason === 'gateway-lost')
-        await log.finish(streamId, new VoiceError('stream_cancelled'));
-      if (thrown.reason === 'shutdown')
-        await this.#finish(streamId, new VoiceError('server_shutting_down'));
-      return; // 'stream-end', 'lock-lost': the end is another's to write
-    }
-    const error = VoiceError.from(thrown);
-    const level = error.definition.status >= 500 ? 'error' : 'info';
-    logger[level]({ err: error, streamId }, 'stream ended with an error');
-    await this.#finish(streamId, error);
+    if (typeof streamId === 'string')
+      await this.#ends.end(streamId, new VoiceError('internal_error'));
   }
 
   /** The job crashed its workers, or its data could not be moved: BullMQ gave it up. */
@@ -258,60 +222,21 @@ export class JobWorker<Kind extends JobKind> {
     const ending =
       giveUp && parsed.success
         ? giveUp(parsed.data as JobData[Kind], workerId)
-        : this.#finish(streamId, new VoiceError('stream_interrupted'));
+        : this.#ends.finish(streamId, new VoiceError('stream_interrupted'));
     ending.catch((failure: unknown) => {
       logger.error({ err: failure, ...told }, 'could not end the stream of a failed job');
     });
   }
 
-  /** A chat that broke off is spoken as far as it was written. */
-  async #finish(streamId: string, error: VoiceError): Promise<void> {
-    await this.#options.log.finish(streamId, error, {
-      afterPhrases: this.#options.kind === 'chat',
-    });
-  }
-
   async #checkLeases(): Promise<void> {
-    const gatewayIds = [...new Set([...this.#active].map((active) => active.gatewayId))];
-    for (const gatewayId of gatewayIds) {
-      if (await this.#hasLease(gatewayId)) continue;
-      for (const active of this.#active) {
-        if (active.gatewayId !== gatewayId) continue;
-        await this.#options.log.finish(active.streamId, new VoiceError('stream_cancelled'));
-        active.controller.abort(new JobAborted('stream-end'));
-      }
-    }
-  }
-
-  async #hasLease(gatewayId: string): Promise<boolean> {
-    const { streamRedis } = this.#options;
-    if ((await streamRedis.exists(gatewayKey(gatewayId))) === 1) return true;
-    await delay(LEASE_CONFIRM_MS);
-    return (await streamRedis.exists(gatewayKey(gatewayId))) === 1;
-  }
-}
-
-/** Rejects when a handler runs on for a while after its signal. */
-async function ignored(signal: AbortSignal): Promise<never> {
-  await once(signal, 'abort');
-  await delay(HEED_MS, undefined, { ref: false });
-  throw new SignalIgnored();
-}
-
-class SignalIgnored extends Error {
-  constructor() {
-    super('the handler does not heed its signal');
-    this.name = 'SignalIgnored';
-  }
-}
-
-/** The reason of a job's signal; engines throw it back. */
-class JobAborted extends Error {
-  readonly reason: AbortReason;
-
-  constructor(reason: AbortReason) {
-    super(`job aborted: ${reason}`);
-    this.name = 'JobAborted';
-    this.reason = reason;
+    const gatewayIds = [...this.#active].map(({ gatewayId }) => gatewayId);
+    const dead = new Set(await this.#leases.findDead(gatewayIds));
+    const lost = [...this.#active].filter(({ gatewayId }) => dead.has(gatewayId));
+    await Promise.all(
+      lost.map(async ({ streamId, controller }) => {
+        await this.#ends.finishLost(streamId);
+        controller.abort(new JobAborted('stream-end'));
+      }),
+    );
   }
 }
