@@ -366,6 +366,33 @@ describe('the window', () => {
     expect(most).toBeGreaterThan(0);
     expect(most).toBeLessThanOrEqual(64);
   });
+
+  it('has 8 MiB of bodies at most, and goes on', async () => {
+    const gateway = await openGateway();
+    const sizes: number[] = [];
+    const lane = await startScriptedLane<'chat'>({
+      ...{ redisUrl: server.url, context: gateway.context, kind: 'chat', concurrency: 16 },
+      ...{ announced: { models: ['scripted'] }, takesLines: false },
+      handler: async () => {
+        sizes.push(await redis.llen('bull:llm-scripted-batch:wait'));
+        const body = { id: 'chatcmpl-1', object: 'chat.completion', created: 1, choices: [] };
+        return { result: { type: 'completion', body: JSON.stringify(body) } };
+      },
+    });
+    lanes.push(lane);
+    const endpoint = '/v1/chat/completions';
+    const content = 'x'.repeat(200_000);
+    const lines = Array.from({ length: 150 }, (_, n) => ({
+      ...{ ...speechLine(n), url: endpoint },
+      body: { messages: [{ role: 'user', content }] },
+    }));
+    const id = await createBatch(gateway, lines, { endpoint });
+    const waiting = () => redis.llen('bull:llm-scripted-batch:wait');
+    await until(async () => (await waiting()) >= 41);
+    await lane.takeLines();
+    expect(await untilOver(gateway, id)).toMatchObject({ completed: 150, failed: 0 });
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(41);
+  });
 });
 
 describe('when nothing moves', () => {

@@ -6,6 +6,7 @@ import type { LineResult } from '@antiphon/shared/batches/line-result';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { type BatchLineJob, batchQueueName } from '@antiphon/shared/jobs/batch-line-job';
 import { queueName } from '@antiphon/shared/jobs/job-catalog';
+import { MAX_JOB_BYTES } from '@antiphon/shared/queue/job-producer';
 import type { GatewayContext } from '../gateway-context.ts';
 import { readLine } from './input-line.ts';
 import { FIRST_LINE, type InputLine, type LinePlace, readBlock } from './input-lines.ts';
@@ -18,6 +19,11 @@ const LEAST_AT_ONCE = 16;
 const LEAST_WINDOW = 64;
 /** Lines that wait for each that is worked on: seconds of work while a gateway changes hands. */
 const WAITING_PER_TURN = 16;
+/**
+ * Of one batch, in the queue: Redis holds them all. 8 MiB are 32 bodies of the most that a job may
+ * have, more than an engine takes at once, and 500 texts of 4096 letters of four bytes.
+ */
+const MOST_QUEUED_BYTES = 8_388_608;
 /** Of lines that are being planned, before others have their turn. */
 const PLAN_SLICE_MS = 10;
 
@@ -43,6 +49,8 @@ export class LineFeed {
   #lines: InputLine[] = [];
   #next: LinePlace | undefined = FIRST_LINE;
   #fed = 0;
+  /** Of the lines fed last: those without a result are about these, since a queue keeps its order. */
+  #sizes: number[] = [];
 
   constructor(context: GatewayContext, producer: LineProducer, { batch, route, done }: WalkStart) {
     this.#context = context;
@@ -63,10 +71,14 @@ export class LineFeed {
    */
   async feed(recorded: number): Promise<number> {
     const outstanding = this.#done.size + this.#fed - recorded;
-    const room = Math.min(MOST_AT_ONCE, this.#window() - outstanding);
-    const lines = room >= LEAST_AT_ONCE ? await this.#take(room) : [];
+    const most = Math.min(MOST_AT_ONCE, this.#window() - outstanding);
+    if (most < LEAST_AT_ONCE) return 0;
+    this.#sizes = outstanding > 0 ? this.#sizes.slice(-outstanding) : [];
+    const mostBytes = MOST_QUEUED_BYTES - this.#sizes.reduce((sum, size) => sum + size, 0);
+    const lines = await this.#take({ most, mostBytes });
     if (lines.length > 0) await this.#enqueue(await this.#unqueued(lines));
     this.#fed += lines.length;
+    this.#sizes.push(...lines.map(sizeInQueue));
     return lines.length;
   }
 
@@ -78,8 +90,9 @@ export class LineFeed {
     return Math.max(LEAST_WINDOW, turns * WAITING_PER_TURN);
   }
 
-  async #take(most: number): Promise<InputLine[]> {
+  async #take({ most, mostBytes }: { most: number; mostBytes: number }): Promise<InputLine[]> {
     const taken: InputLine[] = [];
+    let bytes = 0;
     while (taken.length < most && !this.isOver) {
       if (this.#lines.length === 0 && this.#next) {
         const blobId = inputBlobId(this.#batch.id);
@@ -88,7 +101,12 @@ export class LineFeed {
         this.#lines = block.lines.filter(({ line }) => !this.#done.has(line));
         this.#next = block.next;
       }
-      taken.push(...this.#lines.splice(0, most - taken.length));
+      const [line] = this.#lines;
+      if (!line) continue;
+      bytes += sizeInQueue(line);
+      if (bytes > mostBytes) break;
+      taken.push(line);
+      this.#lines.shift();
     }
     return taken;
   }
@@ -141,3 +159,6 @@ export class LineFeed {
     }
   }
 }
+
+/** About as long as the line; a longer body lies in the files' store. */
+const sizeInQueue = ({ bytes }: InputLine): number => Math.min(bytes?.length ?? 0, MAX_JOB_BYTES);
