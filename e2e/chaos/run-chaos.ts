@@ -69,19 +69,16 @@ async function happen(faults: FaultStack, plan: PlannedFault[]): Promise<Gone[]>
     const before = busy.get(fault.target) ?? Promise.resolve();
     busy.set(
       fault.target,
-      before.then(async () => {
-        const fromMs = performance.now();
-        await inflict(faults, fault);
-        const isGone = fault.target === 'gateway' && ['kill', 'freeze'].includes(fault.kind);
-        if (isGone) gone.push({ fromMs, toMs: performance.now() });
-      }),
+      before.then(() => inflict(faults, fault, gone)),
     );
   }
   await Promise.all(busy.values());
   return gone;
 }
 
-async function inflict(faults: FaultStack, { kind, target, forMs }: PlannedFault): Promise<void> {
+async function inflict(faults: FaultStack, fault: PlannedFault, gone: Gone[]): Promise<void> {
+  const { kind, target, forMs } = fault;
+  const fromMs = performance.now();
   if (kind === 'cut-subscribers') {
     await faults.redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub').catch(() => undefined); // Redis is away
     return;
@@ -109,6 +106,8 @@ async function inflict(faults: FaultStack, { kind, target, forMs }: PlannedFault
     await delay(forMs);
     replace(faults, target as Target, await faults.revive(member));
   }
+  if (target === 'gateway' && (kind === 'kill' || kind === 'freeze'))
+    gone.push({ fromMs, toMs: performance.now() });
 }
 
 function memberOf(faults: FaultStack, target: Target): Member {

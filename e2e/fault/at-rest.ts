@@ -1,4 +1,4 @@
-import { assertKept } from '@antiphon/testing/invariant';
+import { expectUnbroken } from '@antiphon/testing/invariant';
 import type { OpenAIServer } from '@antiphon/testing/openai-server';
 import { until } from '@antiphon/testing/until';
 import type { Redis } from 'ioredis';
@@ -30,7 +30,7 @@ export async function untilAtRest({ redis, upstreams, processes, ended }: Restin
   await until(isEmpty, { timeoutMs: LEASE_MS }).catch(() => undefined); // told below
   const found = [...left, ...processes.flatMap((process) => faultsOf(process, ended.has(process)))];
   if (found.length > 0) throw new Error(`after the test: ${found.join('\n')}`);
-  assertKept(await brokenLogs(redis));
+  expectUnbroken(await brokenLogs(redis));
 }
 
 async function activeJobs(redis: Redis): Promise<number> {

@@ -1,4 +1,4 @@
-import { assertKept } from '@antiphon/testing/invariant';
+import { expectUnbroken } from '@antiphon/testing/invariant';
 import { type OpenAIServer, startOpenAIServer } from '@antiphon/testing/openai-server';
 import { PATIENCE, until } from '@antiphon/testing/until';
 import { Redis } from 'ioredis';
@@ -59,7 +59,7 @@ afterEach(async () => {
   await until(() => upstream.activeRequests() === 0, { what: 'no engine call' });
   await until(async () => (await leftovers()).length === 0, { what: 'no job, no open stream' });
   await until(async () => (await openStreams(redis)).length === 0, { what: 'no open stream' });
-  assertKept(await brokenLogs(redis));
+  expectUnbroken(await brokenLogs(redis));
   upstream.resetScripts();
 });
 afterAll(async () => {

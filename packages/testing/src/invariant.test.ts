@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   BROKEN_PROMISE,
   type LogEntry,
-  assertKept,
+  expectUnbroken,
   logViolations,
   phraseViolations,
   type SeenStream,
@@ -60,8 +60,8 @@ describe('a stream', () => {
 });
 
 it('a broken promise is told as one', () => {
-  expect(() => assertKept([])).not.toThrow();
-  expect(() => assertKept(['a hole', 'no end'])).toThrow(`${BROKEN_PROMISE}a hole; no end`);
+  expect(() => expectUnbroken([])).not.toThrow();
+  expect(() => expectUnbroken(['a hole', 'no end'])).toThrow(`${BROKEN_PROMISE}a hole; no end`);
 });
 
 describe('phrases', () => {

@@ -37,7 +37,7 @@ export interface EndsPromised {
 export const BROKEN_PROMISE = 'broken promise: ';
 
 /** Fails the test when anything was found that breaks a promise. */
-export function assertKept(found: readonly string[]): void {
+export function expectUnbroken(found: readonly string[]): void {
   if (found.length > 0) throw new Error(`${BROKEN_PROMISE}${found.join('; ')}`);
 }
 
