@@ -17,7 +17,7 @@ import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { throwStoreFault } from '@antiphon/shared/storage/store-fault';
 import type { GatewayContext } from '../gateway-context.ts';
 import { resolveAudioAnswers } from '../openai/audio-answers.ts';
-import { extractAudioParts } from '../openai/audio-parts.ts';
+import { findAudioParts } from '../openai/audio-parts.ts';
 import { parseChatRequest } from '../openai/chat-request.ts';
 import type { JsonBody } from '../openai/json-body.ts';
 import { formFields } from '../openai/json-upload.ts';
@@ -162,7 +162,7 @@ async function planChatLine(
       "'modalities' can only be ['text'] in a batch. Have the answers spoken by a batch for /v1/audio/speech.",
     );
   }
-  const [recording] = await extractAudioParts(request.messages, MAX_JOB_BYTES * 4);
+  const [recording] = findAudioParts(request.messages);
   if (recording) {
     const advice = 'Have it written down by a batch for /v1/audio/transcriptions.';
     throw notInBatch(recording.param, `Recordings in messages are not taken in a batch. ${advice}`);

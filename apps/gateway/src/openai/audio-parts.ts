@@ -1,12 +1,10 @@
-import { createHash } from 'node:crypto';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { detectUploadFormat, UPLOAD_MAGIC_BYTES } from '@antiphon/shared/audio/upload-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { TRANSCRIPT_PART } from '@antiphon/shared/jobs/job-catalog';
 import type { UploadFormat } from '@antiphon/shared/services/stt-service';
 import { z } from 'zod';
+import { decodeBase64, hashOf } from './base64-audio.ts';
 import { messageFault } from './message-fault.ts';
-import { requestTooLarge } from './request-body.ts';
 
 /** A recording in a message of the user. */
 export interface AudioPart {
@@ -35,9 +33,6 @@ const FORMAT_NAMES = ['wav', 'mp3', 'flac', 'ogg', 'opus', 'm4a', 'mp4', 'webm',
 export const audioPartSchema = z.looseObject({
   input_audio: z.looseObject({ data: z.string().min(1), format: z.enum(FORMAT_NAMES) }),
 });
-
-/** 1 MB is hashed in 0.6 ms, and in 3 ms where the processor has no instructions for it. */
-const HASH_SLICE_BYTES = 1_048_576;
 
 /**
  * The recordings among the messages, in order (contract, section 1.1). `maxBytes`: of one of them,
@@ -81,7 +76,8 @@ export function replaceAudioParts(
   return replaced;
 }
 
-interface AudioPlace {
+/** Where a recording stands, as it was sent. */
+export interface AudioPlace {
   messageIndex: number;
   partIndex: number;
   /** `messages[0].content[1].input_audio.data` */
@@ -89,7 +85,11 @@ interface AudioPlace {
   data: string;
 }
 
-function findAudioParts(messages: readonly Message[]): AudioPlace[] {
+/**
+ * Where the recordings are, in order: nothing of them is decoded. Throws `missing_required_parameter`,
+ * `invalid_type` or `invalid_value`, with the part at fault as `param`.
+ */
+export function findAudioParts(messages: readonly Message[]): AudioPlace[] {
   const places: AudioPlace[] = [];
   for (const [messageIndex, message] of messages.entries()) {
     for (const [partIndex, part] of partsOf(message).entries()) {
@@ -128,36 +128,4 @@ function dataOf(messages: readonly Message[], messageIndex: number, partIndex: n
 function partsOf(message: Message | undefined): unknown[] {
   const content = message?.['content'];
   return Array.isArray(content) ? content : [];
-}
-
-/**
- * Node's decoder skips what is no base64, and the length tells whether it did: 24 MB of text are
- * decoded and judged in 10 ms, where a pattern alone takes 120.
- */
-function decodeBase64({ data, param }: AudioPlace, maxBytes: number): Buffer {
-  const digits = data.length - (/={1,2}$/.exec(data.slice(-2))?.[0].length ?? 0);
-  const sizeBytes = Math.floor((digits * 3) / 4);
-  if (sizeBytes > maxBytes) throw requestTooLarge(maxBytes, sizeBytes);
-  if (/^data:/i.test(data)) {
-    throw base64Fault(param, "leave out what stands before the comma ('data:…;base64,')");
-  }
-  const bytes = Buffer.from(data, 'base64');
-  const isAscii = Buffer.byteLength(data) === data.length; // others are taken modulo 256
-  if (sizeBytes === 0 || bytes.length !== sizeBytes || digits % 4 === 1 || !isAscii) {
-    throw base64Fault(param, "expected a file's bytes in base64, without blanks and line breaks");
-  }
-  return bytes;
-}
-
-const base64Fault = (param: string, what: string): VoiceError =>
-  new VoiceError('invalid_value', { param, message: `Invalid '${param}': ${what}.` });
-
-/** In slices: a large recording must not hold up other streams. */
-async function hashOf(bytes: Buffer): Promise<string> {
-  const hash = createHash('sha256');
-  for (let offset = 0; offset < bytes.length; offset += HASH_SLICE_BYTES) {
-    hash.update(bytes.subarray(offset, offset + HASH_SLICE_BYTES));
-    await nextTurn();
-  }
-  return hash.digest('hex');
 }

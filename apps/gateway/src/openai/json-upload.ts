@@ -1,18 +1,15 @@
-import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { detectUploadFormat, UPLOAD_MAGIC_BYTES } from '@antiphon/shared/audio/upload-format';
-import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import type { Context } from 'hono';
 import { z } from 'zod';
 import type { GatewayEnv } from '../gateway-context.ts';
+import { decodeBase64, hashOf } from './base64-audio.ts';
 import { parseBody, readJsonBody } from './json-body.ts';
-import { requestTooLarge } from './request-body.ts';
 import { checkFile, type Upload } from './upload.ts';
 
 /** What stands around the audio. */
 const ENVELOPE_BYTES = 65_536;
-const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
 
 /** OpenRouter's form of a transcription, which Open WebUI can send; other fields as in the form. */
 export const jsonTranscriptionSchema = z.looseObject({
@@ -33,19 +30,12 @@ export async function readJsonUpload(
 ): Promise<Upload> {
   const body = await readJsonBody(c, Math.ceil(maxBytes / 3) * 4 + ENVELOPE_BYTES);
   const { input_audio: audio, ...fields } = parseBody(jsonTranscriptionSchema, body.value);
-  if (!BASE64.test(audio.data)) {
-    throw new VoiceError('invalid_value', {
-      param: 'input_audio.data',
-      message: "Invalid 'input_audio.data': expected a file's bytes in base64, without a prefix.",
-    });
-  }
-  const bytes = Buffer.from(audio.data, 'base64');
-  if (bytes.length > maxBytes) throw requestTooLarge(maxBytes, bytes.length);
+  const bytes = decodeBase64({ data: audio.data, param: 'input_audio.data' }, maxBytes);
   const format = detectUploadFormat(bytes.subarray(0, UPLOAD_MAGIC_BYTES));
-  const sha256 = createHash('sha256').update(bytes).digest('hex');
-  checkFile({ blobId: '', sizeBytes: bytes.length, sha256, format });
-  const stored = await blobs.put(Readable.from([bytes]));
-  return { ...checkFile({ ...stored, sha256, format }), fields: formFields(fields) };
+  const checked = checkFile({ sizeBytes: bytes.length, format });
+  const sha256 = await hashOf(bytes);
+  const { blobId } = await blobs.put(Readable.from([bytes]));
+  return { ...checked, blobId, sha256, fields: formFields(fields) };
 }
 
 /** JSON values as the form would have them, so that one set of rules holds for both. */

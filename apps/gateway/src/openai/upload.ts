@@ -60,8 +60,10 @@ async function storeRecording(file: Readable, blobs: BlobStore): Promise<StoredR
 }
 
 /** Throws `missing_required_parameter`, `invalid_value` (empty) or `invalid_file_format`. */
-export function checkFile(file: StoredRecording | undefined): Omit<Upload, 'fields'> {
-  const { format, ...stored } = requireFile(file);
+export function checkFile<File extends { sizeBytes: number; format: UploadFormat | undefined }>(
+  file: File | undefined,
+): Omit<File, 'format'> & { format: UploadFormat } {
+  const { format, ...rest } = requireFile(file);
   if (!format) throw new VoiceError('invalid_file_format');
-  return { ...stored, format };
+  return { ...rest, format };
 }

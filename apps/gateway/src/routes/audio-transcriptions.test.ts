@@ -557,7 +557,17 @@ describe('as JSON', () => {
         status: 400,
         code: 'invalid_value',
         param: 'input_audio.data',
-        message: /without a prefix/,
+        message: /leave out what stands before the comma/,
+      },
+    ],
+    [
+      'what is no base64',
+      { input_audio: { data: `${data} ${data}` } },
+      {
+        status: 400,
+        code: 'invalid_value',
+        param: 'input_audio.data',
+        message: /in base64, without blanks/,
       },
     ],
     [
