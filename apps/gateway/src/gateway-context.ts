@@ -60,7 +60,7 @@ export interface GatewayContext {
   /** Where the voice assistant's answers are heard. */
   player: AudioPlayer;
   logger: Logger;
-  /** Whether Redis answers. */
+  /** Whether Redis takes commands, and answered within 3 s. */
   redisReady: () => boolean;
   /** False once the process is told to stop. */
   accepting: () => boolean;

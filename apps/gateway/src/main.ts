@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { warmAudioEncoders } from '@antiphon/shared/audio/create-audio-encoder';
 import { audioPlayers } from '@antiphon/shared/players/index';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
-import { checkRedis, openRedis, whenReady } from '@antiphon/shared/queue/redis';
+import { checkRedis, isAnswering, openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createEngine } from '@antiphon/shared/queue/stage-worker';
 import { type Logger, createLogger } from '@antiphon/shared/runtime/logger';
 import { collectProcessMetrics, countReconnects } from '@antiphon/shared/runtime/metrics';
@@ -95,7 +95,7 @@ async function start(): Promise<RunningProcess> {
   const base = {
     ...{ gatewayId, config, keys, ...counted, log, subscriber, jobs, directory, watch },
     ...{ ...stores, ...news, tenantStreams, player, logger },
-    redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
+    redisReady: () => isAnswering(streamRedis) && isAnswering(queueRedis),
     accepting: () => accepting,
   };
   const context = startKeepers(base, streamRedis);

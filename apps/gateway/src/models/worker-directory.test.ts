@@ -1,6 +1,7 @@
 import { openRedis } from '@antiphon/shared/queue/redis';
 import { type WorkerAnnouncement, WorkerHeartbeat } from '@antiphon/shared/queue/worker-registry';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { until } from '@antiphon/testing/until';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type DirectoryOptions, WorkerDirectory } from './worker-directory.ts';
 
@@ -115,6 +116,20 @@ describe('a model', () => {
     expect(directory.hasLive('llm')).toBe(true);
     expect(directory.hasLive('stt')).toBe(false);
   });
+});
+
+it('that cannot read the registry any more tells no stage served after a while', async () => {
+  await announce('demo');
+  const directory = await createDirectory();
+  await directory.start();
+  try {
+    expect(directory.hasLive('llm')).toBe(true);
+    await redis.set('antiphon:workers', 'not what it must be');
+    await until(() => !directory.hasLive('llm'));
+  } finally {
+    directory.close();
+    await redis.del('antiphon:workers');
+  }
 });
 
 it('tells the living from the dead and from those it never heard of', async () => {

@@ -8,6 +8,8 @@ import {
 import type { Redis } from 'ioredis';
 
 const REFRESH_MS = 1000;
+/** From then on nothing is said by an old picture: Redis was asked three times meanwhile. */
+const STALE_MS = REFRESH_MS * 3;
 
 /** After Redis was away workers need so long to be heard of again: until then none counts as dead. */
 const RECOVERY_MS = HEARTBEAT_MS * 2;
@@ -71,10 +73,9 @@ export class WorkerDirectory {
    * heartbeat), while the picture is too old to judge by, and when Redis has only just come back.
    */
   isAlive(workerId: string): boolean | undefined {
-    const nowMs = performance.now();
-    if (nowMs - this.#refreshedAtMs > REFRESH_MS * 3) return undefined;
+    if (!this.#isFresh()) return undefined;
     const alive = this.#aliveById.get(workerId);
-    return alive === false && nowMs < this.#trustedFromMs ? undefined : alive;
+    return alive === false && performance.now() < this.#trustedFromMs ? undefined : alive;
   }
 
   /** Whether a live worker takes from a known queue; undefined while the picture cannot be trusted. */
@@ -84,8 +85,9 @@ export class WorkerDirectory {
     return known.length === 0 ? undefined : known.some(({ live }) => live);
   }
 
+  /** Whether a stage is served; false while the picture is too old to judge by. */
   hasLive(stage: Stage): boolean {
-    return this.#workers.some((worker) => worker.stage === stage && worker.live);
+    return this.#isFresh() && this.#workers.some((worker) => worker.stage === stage && worker.live);
   }
 
   liveWorkers(queueName: string): KnownWorker[] {
@@ -148,9 +150,12 @@ export class WorkerDirectory {
     throw this.#unknownModel(stage, model);
   }
 
+  #isFresh(): boolean {
+    return performance.now() - this.#refreshedAtMs <= STALE_MS;
+  }
+
   #isTrusted(): boolean {
-    const nowMs = performance.now();
-    return nowMs - this.#refreshedAtMs <= REFRESH_MS * 3 && nowMs >= this.#trustedFromMs;
+    return this.#isFresh() && performance.now() >= this.#trustedFromMs;
   }
 
   #unknownModel(stage: Stage, model: string | undefined): VoiceError {

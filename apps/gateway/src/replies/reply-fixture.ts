@@ -7,7 +7,7 @@ import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
 import { none } from '@antiphon/shared/players/none';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
-import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
+import { isAnswering, openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import { StreamSubscriber } from '@antiphon/shared/streams/stream-subscriber';
@@ -88,7 +88,7 @@ async function createContext(redisUrl: string, environment: NodeJS.ProcessEnv) {
       logger,
     },
     ...{ tenantStreams, player },
-    redisReady: () => redis.status === 'ready',
+    redisReady: () => isAnswering(redis),
     accepting: () => true,
   };
   const context = startKeepers(base, redis);

@@ -1,5 +1,6 @@
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { type ScriptedWorker, startScriptedWorker } from '@antiphon/testing/scripted-worker';
+import { type TcpProxy, startTcpProxy } from '@antiphon/testing/tcp-proxy';
 import { PATIENCE, until } from '@antiphon/testing/until';
 import { expectError } from '@antiphon/testing/error-envelope';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -7,16 +8,20 @@ import { answerChat, hearOneSegment, speakSilence } from '../testing/scripted-ha
 import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
 
 let redis: RedisServer;
+/** Between gateway and Redis. */
+let proxy: TcpProxy;
 let gateway: TestGateway;
 let workers: Pick<ScriptedWorker<'chat'>, 'close'>[];
 beforeEach(async () => {
   redis = await startRedis();
-  gateway = await openTestGateway(redis.url);
+  proxy = await startTcpProxy(redis.port);
+  gateway = await openTestGateway(`redis://127.0.0.1:${proxy.port}`);
   workers = [];
 });
 afterEach(async () => {
   await gateway.close();
   for (const worker of workers) await worker.close();
+  await proxy.close();
   await redis.close();
 });
 
@@ -24,6 +29,12 @@ const get = async (path: string) => {
   const response = await fetch(`${gateway.url}/health${path}`);
   return { status: response.status, body: (await response.json()) as { stages?: object } };
 };
+const ask = () =>
+  fetch(`${gateway.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ messages: [{ role: 'user', content: 'hi' }] }),
+  });
 const startAll = async () => {
   const redisUrl = redis.url;
   const llm = await startScriptedWorker({
@@ -82,12 +93,6 @@ it('Redis down: not ready, alive, requests are 503 within a second; afterwards a
   await until(async () => (await get('/ready')).status === 503);
   expect((await get('/ready')).body).toMatchObject({ status: 'unavailable', redis: false });
   expect((await get('/live')).status).toBe(200);
-  const ask = () =>
-    fetch(`${gateway.url}/v1/chat/completions`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ messages: [{ role: 'user', content: 'hi' }] }),
-    });
   const startedMs = performance.now();
   const refused = await ask();
   expect(performance.now() - startedMs).toBeLessThan(1000 * PATIENCE);
@@ -104,6 +109,17 @@ it('Redis down: not ready, alive, requests are 503 within a second; afterwards a
   // The request that was refused had begun to listen for its stream.
   await until(() => gateway.context.subscriber.readerCount === 0);
   expect(gateway.context.watch.streams.size).toBe(0);
+}, 60_000);
+
+it('Redis silent: not ready; connections that died without a word are made anew', async () => {
+  await startAll();
+  proxy.setMode({ type: 'blackhole' });
+  await until(async () => (await get('/ready')).status === 503);
+  expect((await get('/ready')).body).toMatchObject({ status: 'unavailable', redis: false });
+  proxy.loseAll();
+  proxy.setMode({ type: 'pass' });
+  await until(async () => (await get('/ready')).status === 200);
+  expect((await ask()).status).toBe(200);
 }, 60_000);
 
 it('told to stop: not ready, and new requests are 503', async () => {

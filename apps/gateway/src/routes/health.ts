@@ -12,7 +12,10 @@ function readiness({ redisReady, directory, accepting }: GatewayContext) {
 /** `GET /health/live`: the process answers. */
 export const live: Handler<GatewayEnv> = (c) => c.json({ status: 'ok' });
 
-/** `GET /health/ready`: Redis answers and every stage has a live worker; else 503 with what lacks. */
+/**
+ * `GET /health/ready`: Redis answered within 3 s and every stage has a live worker; else 503 with
+ * what lacks.
+ */
 export const ready =
   (context: GatewayContext): Handler<GatewayEnv> =>
   (c) => {

@@ -4,7 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { none } from '@antiphon/shared/players/none';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
-import { type ConnectionRole, openRedis, whenReady } from '@antiphon/shared/queue/redis';
+import {
+  type ConnectionRole,
+  isAnswering,
+  openRedis,
+  whenReady,
+} from '@antiphon/shared/queue/redis';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import type { AudioPlayer } from '@antiphon/shared/services/audio-player';
 import { subscribeControl } from '@antiphon/shared/streams/control-channel';
@@ -145,7 +150,7 @@ async function openContext(config: GatewayConfig, given: Given) {
     },
     ...stores,
     ...given,
-    redisReady: () => streamRedis.status === 'ready' && queueRedis.status === 'ready',
+    redisReady: () => isAnswering(streamRedis) && isAnswering(queueRedis),
   };
   const context = startKeepers(base, streamRedis);
   const close = async () => {
