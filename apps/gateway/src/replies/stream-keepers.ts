@@ -11,6 +11,8 @@ import { type OpenLogOptions, openLog, openTtlMs, subscribeWhile } from './open-
 /** Below the lease of 8 s, several times. */
 const RENEW_MS = 2000;
 const MOST_TICK_MS = 1000;
+/** Their states hold all their texts. */
+const ADOPTED_AT_ONCE = 100;
 
 export interface KeepOptions extends Omit<OpenLogOptions, 'deadlines' | 'route'> {
   kept: Kept;
@@ -165,23 +167,30 @@ export class StreamKeepers {
     if (nowMs - this.#renewedAtMs < RENEW_MS) return;
     await this.#leases.keep([...this.#kept.keys()]);
     this.#renewedAtMs = nowMs;
-    for (const streamId of await this.#leases.adopt()) {
-      if (this.#kept.has(streamId)) continue;
-      // One that cannot be adopted (of a newer version) holds no other up.
-      await this.#adopt(streamId).catch((error: unknown) => this.#warn(error, streamId));
+    const adopted = await this.#leases.adopt();
+    const found = adopted.filter((streamId) => !this.#kept.has(streamId));
+    if (found.length === 0) return;
+    const redisNowMs = await this.#leases.nowMs();
+    for (let start = 0; start < found.length; start += ADOPTED_AT_ONCE) {
+      const some = found.slice(start, start + ADOPTED_AT_ONCE);
+      await Promise.all(
+        // One that cannot be adopted (of a newer version) holds no other up.
+        some.map((streamId) =>
+          this.#adopt(streamId, redisNowMs).catch((error: unknown) => this.#warn(error, streamId)),
+        ),
+      );
     }
   }
 
-  async #adopt(streamId: string): Promise<void> {
+  async #adopt(streamId: string, redisNowMs: number): Promise<void> {
     const { log, logger } = this.#context;
     const state = await log.state(streamId);
     if (state?.['status'] !== 'open') return this.#forget(streamId);
     const kept = keptSchema.parse(JSON.parse(state['kept'] ?? ''));
-    const lease = this.#leases.keep([streamId]);
-    const reader = await subscribeWhile(this.#context, streamId, [lease]);
+    const reader = await subscribeWhile(this.#context, streamId, []);
     reader.catchUp();
     logger.info({ streamId }, 'stream of another gateway adopted');
-    const ageMs = Math.max(0, Date.now() - Number(state['openedMs']));
+    const ageMs = Math.max(0, redisNowMs - Number(state['openedMs']));
     const { tenantId = '' } = state;
     void this.#context.admission.adopt(streamId, tenantId);
     this.#run({ streamId, tenantId, reader, kept, ageMs }, async () => undefined);

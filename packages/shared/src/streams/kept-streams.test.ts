@@ -48,6 +48,15 @@ it('gives a stream whose keeper is silent while its lease still lives', async ()
   expect(await redis.exists(gatewayKey('s1'))).toBe(1);
 }, 30_000);
 
+it('gives all streams of a gateway that kept many at once, and renews their leases', async () => {
+  const streamIds = Array.from({ length: 250 }, (_, index) => `s${index}`);
+  await kept.keep(streamIds);
+  await kept.handOver(streamIds);
+  await redis.del(...streamIds.map(gatewayKey));
+  expect(new Set(await kept.adopt())).toEqual(new Set(streamIds));
+  expect(await redis.exists(...streamIds.map(gatewayKey))).toBe(250);
+});
+
 it('forgets one that has ended', async () => {
   await kept.keep(['s1']);
   await kept.forget('s1');

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { redisNowMs } from '../queue/worker-registry.ts';
 import { gatewayKey, KEPT_STREAMS_KEY, presenceKey } from './stream-key.ts';
 import { defineStreamScripts, type ScriptedRedis } from './stream-scripts.ts';
 
@@ -6,8 +7,8 @@ import { defineStreamScripts, type ScriptedRedis } from './stream-scripts.ts';
 const LEASE_MS = 8000;
 /** A keeper that was not seen for so long is dead. Below the lease: workers must not see it run out. */
 const STALE_MS = 5000;
-/** Above: the sweep of one gateway would hold its event loop up. */
-const MOST_ADOPTED = 100;
+/** At a time: a script that takes more holds up all others. */
+const ADOPTED_PER_CALL = 100;
 
 /**
  * Which streams go on without their client, and who keeps them: the gateway that opened them, or,
@@ -26,13 +27,27 @@ export class KeptStreams {
     if (streamIds.length === 0) return;
     await Promise.all([
       this.#redis.antiphonKeep(KEPT_STREAMS_KEY, ...streamIds),
-      ...streamIds.map((streamId) => this.#redis.set(gatewayKey(streamId), '1', 'PX', LEASE_MS)),
+      ...streamIds.map((streamId) => this.#renew(streamId)),
     ]);
   }
 
-  /** Streams whose keeper is dead; from now on they are the caller's. */
+  /**
+   * Streams whose keeper is dead; from now on they are the caller's, and their leases are renewed:
+   * those of a gateway that kept thousands run out within 3 s more.
+   */
   async adopt(): Promise<string[]> {
-    return this.#redis.antiphonAdopt(KEPT_STREAMS_KEY, STALE_MS, MOST_ADOPTED);
+    const adopted: string[] = [];
+    for (;;) {
+      const found = await this.#redis.antiphonAdopt(KEPT_STREAMS_KEY, STALE_MS, ADOPTED_PER_CALL);
+      await Promise.all(found.map((streamId) => this.#renew(streamId)));
+      adopted.push(...found);
+      if (found.length < ADOPTED_PER_CALL) return adopted;
+    }
+  }
+
+  /** Redis' clock, by which streams are opened; ms. */
+  async nowMs(): Promise<number> {
+    return redisNowMs(this.#redis);
   }
 
   /** It has ended. */
@@ -58,5 +73,9 @@ export class KeptStreams {
   /** Whether somebody has read it within the grace. */
   async hasPresence(streamId: string): Promise<boolean> {
     return (await this.#redis.exists(presenceKey(streamId))) === 1;
+  }
+
+  async #renew(streamId: string): Promise<void> {
+    await this.#redis.set(gatewayKey(streamId), '1', 'PX', LEASE_MS);
   }
 }
