@@ -92,7 +92,7 @@ export function createApp(context: GatewayContext): OpenAPIHono<GatewayEnv> {
   });
   const pages = foreignPages({ host, origins, isOpen: () => context.keys.isEmpty });
   app.use('/v1/*', pages, key).use('/api/*', pages, key);
-  addStreamRoutes(app, context);
+  addStopRoutes(app, context);
   // Behind those: what runs can be stopped, however much was asked before.
   const rate = rateLimit(context.rates);
   app.use('/v1/*', rate).use('/api/*', rate);
@@ -123,13 +123,14 @@ function whileAccepting({ accepting }: GatewayContext): MiddlewareHandler<Gatewa
 }
 
 /** Before the gate of a gateway that shuts down: what still runs there can be stopped. */
-function addStreamRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): void {
+function addStopRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): void {
   app.get('/v1/streams', streamList(context));
   app.post('/v1/streams/cancel', streamCancelAll(context));
   app.get('/v1/streams/:id', streamById(context));
   app.post('/v1/streams/:id/cancel', streamCancel(context));
   app.post('/api/stop/:id', stopOne(context));
   app.post('/api/stop_all', stopAll(context));
+  app.post('/v1/batches/:id/cancel', redisBack(context), batchCancel(context));
 }
 
 function addBatchRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): void {
@@ -137,7 +138,6 @@ function addBatchRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): 
   app.get('/v1/batches', batchList(context));
   app.get('/v1/batches/:id', batchById(context));
   app.get('/v1/batches/:id/events', batchEvents(context));
-  app.post('/v1/batches/:id/cancel', batchCancel(context));
 }
 
 function addFileRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): void {
