@@ -5,7 +5,8 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { lowerThreadPriority } from '@antiphon/shared/services/low-priority';
-import { IN_PATH, OUT_PATH, WasiCommand } from './wasi-run.ts';
+import { IN_PATH, OUT_PATH } from './wasi-imports.ts';
+import { WasiCommand } from './wasi-run.ts';
 
 export interface FliteThreadData {
   module: WebAssembly.Module;

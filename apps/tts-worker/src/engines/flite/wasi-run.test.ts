@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fliteArguments, FLITE_VOICES } from './voices.ts';
-import { IN_PATH, OUT_PATH, WasiCommand } from './wasi-run.ts';
+import { IN_PATH, OUT_PATH } from './wasi-imports.ts';
+import { WasiCommand } from './wasi-run.ts';
 import { readOnlyEnd } from './read-only-data.ts';
 
 const TEXTS = [
