@@ -126,6 +126,30 @@ describe('memory', () => {
   });
 });
 
+describe('a reader that lies behind', () => {
+  class CountedLog extends StreamLog {
+    reads = 0;
+    override async read(...asked: Parameters<StreamLog['read']>) {
+      this.reads += 1;
+      return super.read(...asked);
+    }
+  }
+  it.each([
+    ['was woken without the entries', []],
+    ['had a large entry among small ones', [64_000]],
+  ])('and %s reads many small ones at once', async (_what, larger) => {
+    const sizes = [...larger, ...Array.from({ length: 1000 }, () => 300)];
+    const { streamId } = await writeStream(sizes);
+    const counted = new CountedLog(redis);
+    const reader = new StreamReader(streamId, counted, ignore);
+    const messages = await messagesOf(streamId);
+    for (const message of messages) reader.receive({ ...message, encoded: undefined });
+    expect(seqsOf(await readAll(reader))).toEqual(oneTo(sizes.length + 2));
+    // 16 while nothing is known of their size, and four times 256; 3 at a time were 334 reads.
+    expect(counted.reads).toBeLessThanOrEqual(7);
+  });
+});
+
 describe('an event that this version does not know', () => {
   it('is passed over when its type is new', async () => {
     const streamId = await log.open(opening);

@@ -8,8 +8,6 @@ const BUFFER_BYTES = 262_144;
 const MOST_ENTRIES_PER_READ = 256;
 /** What an entry is taken for until one was seen; 256 of 64 KiB each were 16 MiB in one read. */
 const UNKNOWN_ENTRY_BYTES = 16_384;
-/** A message without its entry: the entry is larger than the scripts' `INLINE_BYTES`. */
-const LARGE_ENTRY_BYTES = 65_600;
 
 /**
  * Reads one stream in order, without holes and without doubles, at the pace of the caller; only a
@@ -36,6 +34,7 @@ export class StreamReader {
   /** The seq that the caller gets next, and the one the buffer takes next. */
   #nextSeq = 1;
   #bufferSeq = 1;
+  /** Of the last read, and of what was heard since: what a read takes follows it. */
   #largestEntryBytes = 0;
   #wanted = false;
   #wake: (() => void) | undefined;
@@ -92,7 +91,8 @@ export class StreamReader {
 
   #receiveEntry({ seq, terminal, encoded }: StreamMessage): void {
     this.#noteProduced(seq);
-    this.#noteSize(encoded?.length ?? LARGE_ENTRY_BYTES);
+    // A bare wake-up says that this reader lies behind, and nothing of sizes.
+    if (encoded) this.#largestEntryBytes = Math.max(this.#largestEntryBytes, encoded.length);
     this.sawEnd ||= terminal;
     if (terminal && encoded && this.#heedStop(seq, encoded)) return this.#notify();
     const fits = encoded && this.#bufferBytes + encoded.length <= BUFFER_BYTES;
@@ -180,10 +180,6 @@ export class StreamReader {
     this.producedAtMs = this.lookedAtMs;
   }
 
-  #noteSize(sizeBytes: number): void {
-    this.#largestEntryBytes = Math.max(this.#largestEntryBytes, sizeBytes);
-  }
-
   #notify(): void {
     this.#wake?.();
     this.#wake = undefined;
@@ -223,7 +219,8 @@ export class StreamReader {
         cause: `log of ${this.streamId} begins at ${firstSeq}, wanted ${this.#nextSeq}`,
       });
     }
-    for (const { sizeBytes } of entries) this.#noteSize(sizeBytes);
+    if (entries.length > 0)
+      this.#largestEntryBytes = Math.max(...entries.map(({ sizeBytes }) => sizeBytes));
     this.sawEnd ||= entries.at(-1)?.terminal === true;
     this.#nextSeq = lastSeq + 1;
     this.#bufferSeq = lastSeq + 1;
