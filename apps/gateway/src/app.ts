@@ -130,7 +130,8 @@ function addStopRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): v
   app.post('/v1/streams/:id/cancel', streamCancel(context));
   app.post('/api/stop/:id', stopOne(context));
   app.post('/api/stop_all', stopAll(context));
-  app.post('/v1/batches/:id/cancel', redisBack(context), batchCancel(context));
+  app.use('/v1/batches/:id/cancel', redisBack(context));
+  app.post('/v1/batches/:id/cancel', batchCancel(context));
 }
 
 function addBatchRoutes(app: OpenAPIHono<GatewayEnv>, context: GatewayContext): void {

@@ -110,15 +110,14 @@ async function start(): Promise<RunningProcess> {
     closeWithinMs: config.SHUTDOWN_DRAIN_MS + 5000,
     async close() {
       accepting = false;
-      await runner.close();
-      await server.drain(watch, config.SHUTDOWN_DRAIN_MS);
+      await Promise.all([runner.close(), server.drain(watch, config.SHUTDOWN_DRAIN_MS)]);
       await player.close();
-      await context.keepers.close();
+      // A Redis that is away is not waited for, here and below.
+      await within(REDIS_WAIT_MS, context.keepers.close());
       stopSweeper();
       const { admission, depths } = counted;
       for (const open of [keys, directory, watch, admission, depths, subscriber]) open.close();
       await closeNews();
-      // A Redis that is away is not waited for.
       await within(REDIS_WAIT_MS, Promise.all([lease.release(), jobs.close()]));
       for (const redis of Object.values(connections)) redis.disconnect();
     },
