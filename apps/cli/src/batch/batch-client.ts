@@ -20,10 +20,9 @@ export interface Batch {
 const OVER = new Set(['completed', 'failed', 'expired', 'cancelled']);
 export const isOver = ({ status }: Batch): boolean => OVER.has(status);
 
-/** What nobody fetches is gone after a while all the same: the server's own limit decides. */
-const COMPLETION_WINDOW = '24h';
-/** Tries of one download; each goes on where the one before broke off. */
+/** Tries of one download; each goes on where the one before broke off, after a pause that grows. */
 const TRIES = 3;
+const PAUSE_MS = 500;
 /** How often a server with limits is waited for, and how long at most each time. */
 const MOST_WAITS = 10;
 const MOST_WAIT_SECONDS = 60;
@@ -32,8 +31,19 @@ const DELETES_AT_ONCE = 8;
 export interface NewBatch {
   inputFileId: string;
   endpoint: string;
+  /** `24h`: what is not done then is given up. */
+  window: string;
   /** The same key makes the same batch again, where the server knows that. */
   key: string;
+  /** Life of the files that the batch makes; the server's own unless told. */
+  outputSeconds?: number;
+}
+
+export interface NewFile {
+  file: File;
+  purpose: 'batch' | 'user_data';
+  /** When nobody deletes it; the server's own unless told: of `user_data`, for good. */
+  lifeSeconds?: number;
 }
 
 /**
@@ -49,9 +59,13 @@ export class BatchClient {
   }
 
   /** Returns the file's id. Of a file on disk only what is being sent is in memory. */
-  async upload(file: File, purpose: 'batch' | 'user_data', signal: AbortSignal): Promise<string> {
+  async upload({ file, purpose, lifeSeconds }: NewFile, signal: AbortSignal): Promise<string> {
     const form = new FormData();
     form.set('purpose', purpose);
+    if (lifeSeconds !== undefined) {
+      form.set('expires_after[anchor]', 'created_at');
+      form.set('expires_after[seconds]', String(lifeSeconds));
+    }
     form.set('file', file, file.name);
     const { id } = await patiently(
       () => this.#api.client.post<{ id?: unknown }>('/files', { body: form, signal }),
@@ -61,9 +75,11 @@ export class BatchClient {
     return id;
   }
 
-  async create({ inputFileId, endpoint, key }: NewBatch, signal: AbortSignal): Promise<Batch> {
+  async create(batch: NewBatch, signal: AbortSignal): Promise<Batch> {
+    const { inputFileId, endpoint, window, key, outputSeconds: seconds } = batch;
     const body = {
-      ...{ input_file_id: inputFileId, endpoint, completion_window: COMPLETION_WINDOW },
+      ...{ input_file_id: inputFileId, endpoint, completion_window: window },
+      ...(seconds === undefined ? {} : { output_expires_after: { anchor: 'created_at', seconds } }),
     };
     const headers = { 'idempotency-key': key };
     const create = () =>
@@ -72,18 +88,20 @@ export class BatchClient {
   }
 
   async get(batchId: string, signal: AbortSignal): Promise<Batch> {
-    return checked(await this.#api.client.get<unknown>(pathOf(batchId), { signal }));
+    const get = () => this.#api.client.get<unknown>(pathOf(batchId), { signal });
+    return checked(await patiently(get, signal));
   }
 
   async cancel(batchId: string, signal: AbortSignal): Promise<Batch> {
-    return checked(await this.#api.client.post<unknown>(`${pathOf(batchId)}/cancel`, { signal }));
+    const cancel = () => this.#api.client.post<unknown>(`${pathOf(batchId)}/cancel`, { signal });
+    return checked(await patiently(cancel, signal));
   }
 
   /** The newest first. */
   async list(limit: number, signal: AbortSignal): Promise<Batch[]> {
-    const { data } = await this.#api.client.get<{ data?: unknown[] }>('/batches', {
-      ...{ query: { limit }, signal },
-    });
+    const list = () =>
+      this.#api.client.get<{ data?: unknown[] }>('/batches', { ...{ query: { limit }, signal } });
+    const { data } = await patiently(list, signal);
     return (data ?? []).map(checked);
   }
 
@@ -129,6 +147,7 @@ export class BatchClient {
         if (isRefused || signal.aborted || tried === TRIES || offset > (bytes ?? Infinity)) {
           throw thrown;
         }
+        await delay(PAUSE_MS * tried, undefined, { signal });
       }
     }
   }

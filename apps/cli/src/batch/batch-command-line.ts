@@ -2,6 +2,7 @@ import { AUDIO_FORMATS } from '@antiphon/shared/audio/audio-format';
 import { type Command, Option } from 'commander';
 import { numberBetween } from '../option-value.ts';
 import { TRANSCRIPT_FORMATS } from '../transcription/transcription-client.ts';
+import { completionWindow, USUAL_WINDOW } from './completion-window.ts';
 import type { RunOptions } from './run-command.ts';
 import type { SpeakOptions } from './speak-command.ts';
 import type { StatusOptions } from './status-command.ts';
@@ -27,6 +28,11 @@ export function addBatch(program: Command, actions: BatchActions): void {
   addRequests(batch, actions);
 }
 
+const windowOption = (): Option =>
+  new Option('--window <hours>', 'what is not done then is given up: 1h to 168h')
+    .argParser(completionWindow)
+    .default(USUAL_WINDOW);
+
 function addSpeak(batch: Command, { speak }: BatchActions): void {
   batch
     .command('speak')
@@ -39,6 +45,7 @@ function addSpeak(batch: Command, { speak }: BatchActions): void {
     .option('--voice <name>', 'who speaks', 'alloy')
     .option('--model <name>', "what speaks (default: the server's)")
     .option('--speed <factor>', '0.25 to 4', numberBetween(0.25, 4))
+    .addOption(windowOption())
     .option('--restart', 'begin anew, whatever the folder holds', false)
     .option('--keep', 'leave the files on the server', false)
     .action((path: string, options: SpeakOptions) => speak(path, options));
@@ -57,6 +64,8 @@ function addTranscribe(batch: Command, { transcribe }: BatchActions): void {
     )
     .option('--language <code>', 'what is spoken: en, de …')
     .option('--model <name>', "what recognises (default: the server's)")
+    .option('--force', 'replace transcripts that are there', false)
+    .addOption(windowOption())
     .option('--keep', 'leave the files on the server', false)
     .action((paths: string[], options: TranscribeBatchOptions) => transcribe(paths, options));
 }
@@ -68,6 +77,7 @@ function addRequests(batch: Command, { run, status, fetch, cancel }: BatchAction
     .argument('<requests.jsonl>', 'one request per line, as the API has it')
     .option('--endpoint <path>', 'of all requests (default: the url of the first)')
     .option('--out <folder>', 'where the results go (default: the name of the requests)')
+    .addOption(windowOption())
     .action((path: string, options: RunOptions) => run(path, options));
   batch
     .command('status')

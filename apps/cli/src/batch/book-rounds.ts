@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Batch } from './batch-client.ts';
 import { isUnknown, refusedBatch } from './batch-failure.ts';
 import { type Book, missingParts, type NumberedPart, partsOf, save } from './book.ts';
+import { keptSeconds } from './completion-window.ts';
 import { followBatch } from './follow-batch.ts';
 import { outputLines, soundOf } from './output-line.ts';
 import { counted } from './progress.ts';
@@ -88,7 +89,7 @@ async function uploadRound(book: Book): Promise<boolean> {
       await file.close();
     }
     const requests = new File([await openAsBlob(path)], 'requests.jsonl');
-    const inputFileId = await client.upload(requests, 'batch', signal);
+    const inputFileId = await client.upload({ file: requests, purpose: 'batch' }, signal);
     progress.round = { inputFileId, parts: parts.map(({ index }) => index) };
     await save(book);
     return true;
@@ -98,13 +99,15 @@ async function uploadRound(book: Book): Promise<boolean> {
 }
 
 async function finishRound(book: Book): Promise<Batch | undefined> {
-  const { client, progress, signal } = book;
+  const { client, progress, signal, window } = book;
   const { round } = progress;
   if (!round) return undefined;
   if (round.batchId === undefined) {
-    const key = `${progress.key}-${progress.roundsEnded}`;
+    const key = `${progress.key}-${progress.roundsEnded}-${window}`;
     const { inputFileId } = round;
-    const { id } = await client.create({ inputFileId, endpoint: ENDPOINT, key }, signal);
+    const batch = { inputFileId, endpoint: ENDPOINT, window, key };
+    // Of a book that nobody comes back to nothing stays.
+    const { id } = await client.create({ ...batch, outputSeconds: keptSeconds(window) }, signal);
     round.batchId = id;
     await save(book);
     const what = `${id} speaks ${round.parts.length} of ${partsOf(book).length} paragraphs`;

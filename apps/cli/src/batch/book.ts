@@ -22,6 +22,8 @@ export interface Book {
   /** Where the chapters are written. */
   directory: string;
   progress: BookProgress;
+  /** Of each batch: `24h`. */
+  window: string;
   keep: boolean;
   signal: AbortSignal;
 }

@@ -11,6 +11,8 @@ import { textLines } from './jsonl.ts';
 import { parseLine, soundOf, textOf, transcriptOf } from './output-line.ts';
 
 const DOWNLOADS_AT_ONCE = 4;
+/** An id that says how the transcript is written. */
+const TRANSCRIPT_NAME = /^(.+)\.(srt|vtt|txt|json)$/;
 
 /** A new folder, or one that is there. Throws a CliError when it can be neither. */
 export async function makeFolder(directory: string, path: string): Promise<string> {
@@ -66,12 +68,16 @@ async function* namedResults(path: string, endpoint: string): AsyncGenerator<Nam
       continue;
     }
     const text = textOf(body);
-    const json = text === undefined ? transcriptOf(body, endpoint) : undefined;
-    if (text === undefined && json === undefined) continue;
-    const [, base = customId, extension = json === undefined ? 'txt' : 'json'] =
-      /^(.+)\.(srt|vtt|txt|json)$/.exec(customId) ?? [];
-    yield { name: names.nameOf(base, extension), text: text ?? json ?? '' };
+    const shown = text ?? transcriptOf(body, endpoint);
+    if (shown === undefined) continue;
+    const usual = text === undefined ? 'json' : 'txt';
+    yield { text: shown, name: names.nameOf(...splitName(customId, usual)) };
   }
+}
+
+function splitName(customId: string, usual: string): [string, string] {
+  const [, base = customId, extension = usual] = TRANSCRIPT_NAME.exec(customId) ?? [];
+  return [base, extension];
 }
 
 /**

@@ -24,6 +24,12 @@ afterEach(async () => {
 async function start(options: OpenAIServerOptions = {}): Promise<void> {
   server = await startOpenAIServer({ batches: {}, ...options });
 }
+/** No batch has a line done before `go` is called. */
+async function startHeld(): Promise<{ go: () => void }> {
+  const { promise: hold, resolve: go } = Promise.withResolvers<void>();
+  await start({ batches: { hold } });
+  return { go };
+}
 const options = () => ({ directory, environment: { OPENAI_BASE_URL: server.baseUrl } });
 const batch = (...args: string[]) => runCli(['batch', ...args], options());
 const file = (name: string) => readFile(join(directory, name));
@@ -59,7 +65,7 @@ describe('run', () => {
   });
 
   it('Ctrl-C tells how to come back, and fetch does: nothing is fetched twice', async () => {
-    await start({ batches: { lineMs: 500 } });
+    const { go } = await startHeld();
     await writeRequests(['a', 'b', 'c', 'd']);
     const running = startCli(['batch', 'run', 'some.jsonl'], options());
     await until(() => running.written.stderr.includes('has begun'));
@@ -67,8 +73,9 @@ describe('run', () => {
     expect(await running.outcome).toMatchObject({
       code: 130,
       stderr:
-        'antiphon: batch_2 has begun\nantiphon: batch_2 goes on on the server: batch fetch batch_2 --out some comes back to it, batch cancel batch_2 ends it\n',
+        'antiphon: batch_2 has begun\nantiphon: batch_2 goes on on the server: the same command, or batch fetch batch_2 --out some comes back to it, batch cancel batch_2 ends it\n',
     });
+    go();
     for (const _ of [1, 2]) {
       const outcome = await batch('fetch', 'batch_2', '--out', 'some');
       expect(outcome).toMatchObject({ code: 0, stdout: '' });
@@ -77,6 +84,69 @@ describe('run', () => {
     expect(await file('some/d.wav')).toStrictEqual(spokenPcm('I am d.'));
     const contents = server.requests.filter(({ path }) => path.endsWith('/content'));
     expect(contents).toHaveLength(4 + 2);
+  });
+
+  it('the same command goes on with the batch that runs, and with no other', async () => {
+    const { go } = await startHeld();
+    await writeRequests(['a', 'b', 'c', 'd']);
+    const running = startCli(['batch', 'run', 'some.jsonl', '--window', '72h'], options());
+    await until(() => running.written.stderr.includes('has begun'));
+    running.child.kill('SIGINT');
+    expect(await running.outcome).toMatchObject({ code: 130 });
+    go();
+    const outcome = await batch('run', 'some.jsonl', '--window', '72');
+    expect(outcome).toMatchObject({ code: 0 });
+    expect(outcome.stderr).toMatch(/^antiphon: going on with batch_2\nantiphon: 4 lines, 4 files/);
+    expect(server.batches.batches.size).toBe(1);
+    expect(server.requestsTo('/batches')[0]?.body).toMatchObject({ completion_window: '72h' });
+    expect(await list('some')).toStrictEqual(['a.wav', 'b.wav', 'c.wav', 'd.wav', 'output.jsonl']);
+    expect((await batch('run', 'some.jsonl', '--window', '72h')).stderr).toMatch(/ has begun\n/);
+    expect((await batch('run', 'some.jsonl', '--window', '169h')).stderr).toMatch(
+      /from 1h to 168h/,
+    );
+    expect(server.batches.batches.size).toBe(2);
+  });
+
+  it('begins anew when the batch was cancelled, or is forgotten by the server', async () => {
+    await startHeld();
+    await writeRequests(['a', 'b']);
+    for (const end of [
+      async (id: string) => batch('cancel', id),
+      async (id: string) => server.batches.batches.delete(id),
+    ]) {
+      const running = startCli(['batch', 'run', 'some.jsonl'], options());
+      await until(() => running.written.stderr.includes('has begun'));
+      running.child.kill('SIGKILL');
+      await running.outcome;
+      const [id = '', stored] = [...server.batches.batches].at(-1) ?? [];
+      await end(id);
+      await until(() => stored?.status === 'cancelled' || !server.batches.batches.has(id));
+    }
+    const running = startCli(['batch', 'run', 'some.jsonl'], options());
+    await until(() => running.written.stderr.includes('has begun'));
+    running.child.kill('SIGKILL');
+    await running.outcome;
+    expect(server.requestsTo('/batches').filter(({ method }) => method === 'POST')).toHaveLength(3);
+  });
+
+  it('one folder is written by one command at a time', async () => {
+    const { go } = await startHeld();
+    await writeRequests(['a', 'b', 'c', 'd']);
+    const running = startCli(['batch', 'run', 'some.jsonl'], options());
+    await until(() => running.written.stderr.includes('has begun'));
+    for (const args of [
+      ['run', 'some.jsonl'],
+      ['fetch', 'batch_2', '--out', 'some'],
+    ]) {
+      const outcome = await batch(...args);
+      expect(outcome).toMatchObject({ code: 1, stdout: '' });
+      expect(outcome.stderr).toBe(
+        `antiphon: another antiphon (process ${running.child.pid}) is writing 'some' — wait for its end, or stop it: kill ${running.child.pid}\n`,
+      );
+    }
+    go();
+    expect(await running.outcome).toMatchObject({ code: 0 });
+    expect(await batch('fetch', 'batch_2', '--out', 'some')).toMatchObject({ code: 0 });
   });
 
   it('what another batch has left under the same names is replaced, of the same size too', async () => {
@@ -107,14 +177,38 @@ describe('run', () => {
     ['some.jsonl', 'x\n', /line 1 of 'some\.jsonl' is no JSON/, 2],
     ['some.jsonl', '{}\n', /line 1 of 'some\.jsonl' has no url — add it, or give --endpoint/, 2],
     ['other.jsonl', '', /'other\.jsonl' cannot be read \(ENOENT\) — name a file/, 1],
-  ])('%s with %j is one line', async (name, text, pattern, code) => {
+    [
+      'other.jsonl --endpoint /v1/audio/speech',
+      '',
+      /'other\.jsonl' cannot be read \(ENOENT\) — name a file/,
+      1,
+    ],
+  ])('%s with %j is one line', async (args, text, pattern, code) => {
     await start();
     await writeFile(join(directory, 'some.jsonl'), text);
-    const outcome = await batch('run', name);
+    const outcome = await batch('run', ...args.split(' '));
     expect(outcome).toMatchObject({ code, stdout: '' });
     expect(outcome.stderr).toMatch(pattern);
     expect(outcome.stderr).toMatch(/^antiphon: [^\n]+\n$/);
     expect(server.requests).toHaveLength(0);
+    expect(await readdir(directory)).toStrictEqual(['some.jsonl']);
+  });
+
+  it('a limit of requests is waited for, also at the first look and when it is cancelled', async () => {
+    await startHeld();
+    await writeRequests(['a', 'b', 'c', 'd']);
+    const limit = {
+      type: 'status',
+      ...{ status: 429, body: { error: { message: 'Slow down.' } } },
+      headers: { 'retry-after': '0' },
+    } as const;
+    server.script({ path: '/batches/batch_2', times: 2, fault: limit });
+    server.script({ path: '/batches/batch_2/cancel', times: 2, fault: limit });
+    const running = startCli(['batch', 'run', 'some.jsonl'], options());
+    await until(() => server.requests.some(({ path }) => path.endsWith('/events')));
+    expect(await batch('cancel', 'batch_2')).toMatchObject({ code: 0 });
+    expect((await running.outcome).stderr).toMatch(/batch_2 cancelled with 0 of 4 lines done/);
+    expect(server.requests.filter(({ status }) => status === 429)).toHaveLength(4);
   });
 
   it('a server that is away for a moment is waited for', async () => {
@@ -197,8 +291,14 @@ describe('transcribe', () => {
       '1\n00:00:00,000 --> 00:00:02,000\ngröße.wav\n\n',
     );
     const uploads = server.requestsTo('/files').filter(({ method }) => method === 'POST');
-    expect(uploads.map(({ fields }) => fields['purpose'])).toStrictEqual([
-      ...[['user_data'], ['user_data'], ['batch']],
+    // A day's window, and a week for whoever comes late.
+    const life = {
+      'expires_after[anchor]': ['created_at'],
+      'expires_after[seconds]': [String(8 * 86_400)],
+    };
+    const recording = { purpose: ['user_data'], ...life };
+    expect(uploads.map(({ fields }) => ({ ...fields }))).toStrictEqual([
+      ...[recording, recording, { purpose: ['batch'] }],
     ]);
     const lines = uploads[2]?.files['file']?.[0]?.bytes.toString().trim().split('\n') ?? [];
     expect(lines.map((line) => JSON.parse(line))).toMatchObject([
@@ -231,17 +331,53 @@ describe('transcribe', () => {
     ['json', 'a.json'],
     ['verbose_json', 'a.json'],
   ])('after Ctrl-C the batch is fetched under the same names: %s', async (format, name) => {
-    await start({ batches: { lineMs: 2000 } });
+    const { go } = await startHeld();
     await writeFile(join(directory, 'a.mp3'), 'sound');
     const running = startCli(['batch', 'transcribe', 'a.mp3', '--format', format], options());
     await until(() => running.written.stderr.includes('transcribes'));
     running.child.kill('SIGINT');
     const stopped = await running.outcome;
     expect(stopped.code).toBe(130);
-    expect(stopped.stderr).toMatch(/batch fetch batch_3 --out batch_3 comes back to it/);
+    expect(stopped.stderr).toMatch(
+      /: the same command, or batch fetch batch_3 --out batch_3 comes back to it/,
+    );
+    go();
     expect(await batch('fetch', 'batch_3')).toMatchObject({ code: 0 });
     expect(await list('batch_3')).toStrictEqual([name, 'output.jsonl']);
     expect((await file(`batch_3/${name}`)).toString()).toContain('a.mp3');
+  });
+
+  it('the same command after Ctrl-C goes on: nothing is sent twice, nothing is left there', async () => {
+    const { go } = await startHeld();
+    for (const name of ['a.mp3', 'b.mp3']) await writeFile(join(directory, name), 'sound');
+    const args = ['transcribe', 'a.mp3', 'b.mp3'];
+    const running = startCli(['batch', ...args], options());
+    await until(() => running.written.stderr.includes('transcribes'));
+    running.child.kill('SIGINT');
+    expect(await running.outcome).toMatchObject({ code: 130 });
+    go();
+    // As if it had been stopped while it wrote them.
+    await writeFile(join(directory, 'a.txt'), 'half of it');
+    const outcome = await batch(...args);
+    expect(outcome).toMatchObject({ code: 0 });
+    expect(outcome.stderr).toBe('antiphon: going on: batch_4 transcribes 2 recordings\n');
+    expect((await file('a.txt')).toString()).toMatch(/^a\.mp3: Hello from/);
+    expect(server.batches.batches.size).toBe(1);
+    expect([...server.batches.files.keys()]).toStrictEqual([]);
+    expect(await list('.')).toStrictEqual(['a.mp3', 'a.txt', 'b.mp3', 'b.txt']);
+  });
+
+  it('replaces no file that is there, unless told', async () => {
+    await start();
+    await writeFile(join(directory, 'a.mp3'), 'sound');
+    await writeFile(join(directory, 'a.txt'), 'my own');
+    const outcome = await batch('transcribe', 'a.mp3');
+    expect(outcome).toMatchObject({ code: 2, stdout: '' });
+    expect(outcome.stderr).toMatch(/\/a\.txt' is there already — replace it by --force, or/);
+    expect(server.requests).toHaveLength(0);
+    expect((await file('a.txt')).toString()).toBe('my own');
+    expect(await batch('transcribe', 'a.mp3', '--force')).toMatchObject({ code: 0 });
+    expect((await file('a.txt')).toString()).toMatch(/^a\.mp3: /);
   });
 
   it('what cannot be begun leaves nothing on the server', async () => {

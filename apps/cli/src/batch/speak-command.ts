@@ -26,6 +26,7 @@ export interface SpeakOptions extends SpokenAs {
   format: AudioFormat;
   /** Left out: the text's name without its ending. */
   out?: string;
+  window: string;
   restart: boolean;
   keep: boolean;
 }
@@ -123,7 +124,7 @@ async function openBook(
   path: string,
   options: SpeakOptions & { signal: AbortSignal },
 ): Promise<Book> {
-  const { signal, restart, keep, format, voice, model, speed } = options;
+  const { signal, restart, keep, window, format, voice, model, speed } = options;
   const { baseUrl } = context.api;
   const title = basename(path, extname(path));
   const text = await readText(resolve(context.directory, path), path);
@@ -139,7 +140,8 @@ async function openBook(
   const client = new BatchClient(context.api);
   const progress = newProgress(fingerprintOf(chapters, { ...spokenAs, format }), baseUrl);
   const book = {
-    ...{ context, client, title, chapters, spokenAs, format, directory, progress, keep, signal },
+    ...{ context, client, title, chapters, spokenAs, format, directory, progress },
+    ...{ window, keep, signal },
   };
   const before = await loadProgress(directory);
   if (before && restart) await forget({ ...book, progress: before });

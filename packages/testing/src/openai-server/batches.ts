@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Reply } from './reply.ts';
 import { DEFAULT_TRANSCRIPT } from './script.ts';
@@ -6,6 +7,8 @@ import { spokenPcm } from './speech.ts';
 export interface BatchOptions {
   /** How long each line takes; 0 unless told. */
   lineMs?: number;
+  /** No line is done before it, unless its batch is cancelled. */
+  hold?: Promise<unknown>;
   /** False: there is no route for events, as elsewhere. */
   events?: boolean;
   /** What is wrong with a line: its message; `tried` counts from 1, over all batches. */
@@ -45,6 +48,7 @@ export class Batches {
   readonly batches = new Map<string, StoredBatch>();
   readonly #options: BatchOptions;
   readonly #closed = new AbortController();
+  readonly #cancelled = new Map<string, AbortController>();
   readonly #tried = new Map<string, number>();
   #count = 0;
 
@@ -102,11 +106,16 @@ export class Batches {
       if (!batch) await notFound(reply, `No such Batch object: ${id}`);
       else if (action === 'events') await this.#sendEvents(reply, batch);
       else {
-        if (action === 'cancel') batch.status = 'cancelling';
+        if (action === 'cancel') this.#cancel(batch);
         await reply.json(200, batchObject(batch));
       }
     }
     return true;
+  }
+
+  #cancel(batch: StoredBatch): void {
+    if (!OVER.has(batch.status)) batch.status = 'cancelling';
+    this.#cancelled.get(batch.id)?.abort();
   }
 
   async #sendEvents(reply: Reply, batch: StoredBatch): Promise<void> {
@@ -131,6 +140,7 @@ export class Batches {
       ...{ completed: 0, failed: 0, total: 0, fault: null },
     };
     this.batches.set(batch.id, batch);
+    this.#cancelled.set(batch.id, new AbortController());
     void this.#run(batch).catch(() => undefined);
     return batch;
   }
@@ -150,15 +160,25 @@ export class Batches {
     const output: object[] = [];
     const errors: object[] = [];
     for (const line of lines) {
-      const { lineMs = 0 } = this.#options;
-      if (!isCancelling(batch)) {
-        await delay(lineMs, undefined, { signal: this.#closed.signal });
-      }
+      if (!isCancelling(batch)) await this.#takeTime(batch);
       this.#runLine(batch, line, { output, errors });
     }
     batch.outputFileId = this.#storeLines(output);
     batch.errorFileId = this.#storeLines(errors);
     batch.status = isCancelling(batch) ? 'cancelled' : 'completed';
+  }
+
+  /** Cut short when the batch is cancelled. */
+  async #takeTime({ id }: StoredBatch): Promise<void> {
+    const { lineMs = 0, hold } = this.#options;
+    const signal = AbortSignal.any([
+      this.#closed.signal,
+      (this.#cancelled.get(id) ?? new AbortController()).signal,
+    ]);
+    const stopped = signal.aborted ? undefined : once(signal, 'abort');
+    await Promise.race([hold, stopped]);
+    await delay(lineMs, undefined, { signal }).catch(() => undefined);
+    this.#closed.signal.throwIfAborted();
   }
 
   #runLine(
