@@ -1,14 +1,10 @@
 import { openRedis } from '@antiphon/shared/queue/redis';
-import {
-  HEARTBEAT_MS,
-  LIVE_MS,
-  WorkerHeartbeat,
-  redisNowMs,
-} from '@antiphon/shared/queue/worker-registry';
+import { HEARTBEAT_MS, LIVE_MS, WorkerHeartbeat } from '@antiphon/shared/queue/worker-registry';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { Deadlines } from '@antiphon/shared/jobs/job-catalog';
 import type { StreamEntry } from '@antiphon/shared/streams/stream-event';
+import { redisNowMs } from '@antiphon/shared/streams/redis-clock';
 import { WORKERS_KEY } from '@antiphon/shared/streams/stream-key';
 import { StreamLog } from '@antiphon/shared/streams/stream-log';
 import type { StreamProducer } from '@antiphon/shared/streams/stream-producer';

@@ -3,6 +3,7 @@ import { until } from '@antiphon/testing/until';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { subscribeControl } from '../streams/control-channel.ts';
+import { redisNowMs } from '../streams/redis-clock.ts';
 import { WORKERS_KEY, workerKey } from '../streams/stream-key.ts';
 import type { ScriptedRedis } from '../streams/stream-scripts.ts';
 import { type Announced, Announcer } from './announcer.ts';
@@ -12,7 +13,6 @@ import {
   type WorkerAnnouncement,
   WorkerHeartbeat,
   readWorkers,
-  redisNowMs,
 } from './worker-registry.ts';
 
 let server: RedisServer;

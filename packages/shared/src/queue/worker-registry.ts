@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { STAGES } from '../jobs/job-catalog.ts';
 import { publishControl } from '../streams/control-channel.ts';
+import { redisNowMs } from '../streams/redis-clock.ts';
 import { WORKERS_KEY, workerKey } from '../streams/stream-key.ts';
 
 export const HEARTBEAT_MS = 2000;
@@ -45,12 +46,6 @@ export interface KnownWorker extends WorkerAnnouncement {
   alive: boolean;
   /** It also takes jobs. */
   live: boolean;
-}
-
-/** Redis' clock, ms: processes on several hosts agree on it. */
-export async function redisNowMs(redis: Redis): Promise<number> {
-  const [seconds, microseconds] = await redis.time();
-  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
 
 /** Announces a worker every 2 s until `leave`. Only a warm engine may be announced. */

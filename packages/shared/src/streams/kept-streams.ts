@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { redisNowMs } from '../queue/worker-registry.ts';
+import { redisNowMs } from './redis-clock.ts';
 import { gatewayKey, KEPT_STREAMS_KEY, presenceKey } from './stream-key.ts';
 import { defineStreamScripts, type ScriptedRedis } from './stream-scripts.ts';
 
