@@ -460,3 +460,12 @@ it('lives on while it is listened to', async () => {
   await log.acknowledge(streamId, { seq: 0, bytes: 0, samples: 0 });
   expect(await redis.pttl(stateKey(streamId))).toBeGreaterThan(2000);
 });
+
+it('lives on behind its end while somebody still reads it', async () => {
+  const { streamId, producer } = await fixture.openProducer({ resumable: true });
+  await producer.append(TEXT_END, { ends: 'stream' });
+  const keys = [stateKey(streamId), logKey(streamId)];
+  for (const key of keys) await redis.pexpire(key, 10_000);
+  await log.acknowledge(streamId, { seq: 0, bytes: 0, samples: 0 });
+  for (const key of keys) expect(await redis.pttl(key)).toBeGreaterThan(10_000);
+});
