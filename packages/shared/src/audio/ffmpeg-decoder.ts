@@ -177,18 +177,33 @@ interface Ending {
   producedBytes: number;
 }
 
+/**
+ * How a file ends its decoder that was made to, or that found a fault in it: sent again, it would end
+ * the next one. SIGKILL is none: the kernel ends whom it likes when memory runs out.
+ */
+const CRASHES: ReadonlySet<NodeJS.Signals> = new Set([
+  ...(['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGTRAP', 'SIGSYS'] as const),
+  ...(['SIGXCPU', 'SIGXFSZ'] as const), // its limits
+]);
+
 function failureOf(ending: Ending, ffmpeg: FfmpegProcess): VoiceError | undefined {
   const cause = ffmpeg.complaints();
   if (ending.timedOut) {
-    return new VoiceError('engine_failed', {
-      message: 'Decoding the audio file took too long.',
+    return new VoiceError('invalid_file_format', {
+      message: 'Invalid file format: decoding the audio file took too long.',
+      param: 'file',
       cause,
     });
   }
-  if (ending.signal !== null) return new VoiceError('engine_failed', { cause });
+  if (ending.signal !== null && !CRASHES.has(ending.signal)) {
+    return new VoiceError('engine_failed', { cause: `${ending.signal} ${cause}`.trimEnd() });
+  }
   // ffmpeg ends with 0 after a file in which it found nothing but errors.
   if (ending.code !== 0 || (ending.producedBytes === 0 && cause !== '')) {
-    return new VoiceError('invalid_file_format', { param: 'file', cause });
+    return new VoiceError('invalid_file_format', {
+      param: 'file',
+      cause: `${ending.signal ?? ''} ${cause}`.trim(),
+    });
   }
   return undefined;
 }

@@ -37,14 +37,14 @@ const ENVIRONMENT = {
 
 /**
  * What a shell allows the program that it becomes: 1 GiB of addresses (decoding takes 0.3), no file
- * longer than nothing (it has its pipes), no core dump, and for work on files ten minutes of CPU.
- * A system that does not know one of them goes without it.
+ * longer than nothing (it has its pipes), no core dump, and for work on files ten minutes of CPU: at
+ * the soft limit it is told so, at the hard one it would be killed as by anybody. A system that does not know one of them goes without it.
  */
 const LIMITS = ['-v 1048576', '-f 0', '-c 0'];
-const CPU_LIMIT = '-t 600';
+const CPU_LIMITS = ['-S -t 600', '-H -t 610'];
 
 function limitedCommand(priority: FfmpegOptions['priority']): string {
-  const limits = priority === 'normal' ? LIMITS : [...LIMITS, CPU_LIMIT];
+  const limits = priority === 'normal' ? LIMITS : [...LIMITS, ...CPU_LIMITS];
   return `${limits.map((limit) => `ulimit ${limit} 2>/dev/null; `).join('')}exec "$0" "$@"`;
 }
 

@@ -293,9 +293,20 @@ describe('stops', () => {
     const ffmpegPath = await sleepingFfmpeg();
     const audio = open(longPath, 'flac', { ffmpegPath, timeoutMs: 50 });
     await expect(decodeAll(audio.pcm(16_000, NEVER))).rejects.toMatchObject({
-      code: 'engine_failed',
+      code: 'invalid_file_format', // and not worth another try
       message: expect.stringContaining('too long'),
     });
+  });
+
+  it.each([
+    ['SEGV', 'invalid_file_format'],
+    ['ABRT', 'invalid_file_format'],
+    ['XCPU', 'invalid_file_format'],
+    ['KILL', 'engine_failed'],
+  ])('when ffmpeg ends by SIG%s: %s', async (name, code) => {
+    const ffmpegPath = await fakeFfmpeg(`sh -c 'kill -${name} $$'`);
+    const audio = open(longPath, 'flac', { ffmpegPath });
+    await expect(decodeAll(audio.pcm(16_000, NEVER))).rejects.toMatchObject({ code });
   });
 
   it('nothing when it is the consumer that takes long', async () => {
@@ -349,7 +360,7 @@ it('limits ffmpeg in memory, time and what it may write', async () => {
   ]);
   for (const limit of [
     /^Max address space +1073741824 +1073741824 /m,
-    /^Max cpu time +600 +600 /m,
+    /^Max cpu time +600 +610 /m,
     /^Max file size +0 +0 /m,
     /^Max core file size +0 +0 /m,
   ])
