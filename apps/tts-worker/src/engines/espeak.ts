@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { z } from 'zod';
+import { isSilence } from '@antiphon/shared/audio/silence';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { defineEngine } from '@antiphon/shared/services/define-engine';
 import type {
@@ -20,7 +21,6 @@ const WORDS_PER_MINUTE = 175;
 const SLOWEST_FACTOR = 2.3;
 /** Steps of `-g` (word gap) that make a text once its length at speed 1 longer, at the floor. */
 const GAPS_PER_FACTOR = 9.3;
-const SILENCE_PEAK = 64;
 
 interface EspeakProgram {
   path: string;
@@ -102,11 +102,6 @@ function plainText(text: string): string {
 function paceArguments(speed: number): string[] {
   const gap = Math.max(0, Math.round((1 / speed - SLOWEST_FACTOR) * GAPS_PER_FACTOR));
   return ['-s', String(Math.round(WORDS_PER_MINUTE * speed)), ...(gap > 0 ? ['-g', `${gap}`] : [])];
-}
-
-function isSilence(pcm: Uint8Array): boolean {
-  const samples = new Int16Array(pcm.buffer, pcm.byteOffset, pcm.byteLength >> 1);
-  return samples.every((sample) => Math.abs(sample) <= SILENCE_PEAK);
 }
 
 async function askEspeak(path: string): Promise<EspeakProgram> {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { isSilence } from '@antiphon/shared/audio/silence';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { defineEngine } from '@antiphon/shared/services/define-engine';
 import type {
@@ -20,8 +21,6 @@ const require = createRequire(import.meta.url);
 const MODELS = ['flite', 'tts-1', 'tts-1-hd', 'gpt-4o-mini-tts'];
 /** 300 letters without a blank are spelled out: 66 s of audio, 0.8 s of work; 3,000 take 10 s. */
 const MAX_PHRASE_CHARACTERS = 300;
-/** Loudest sample of what counts as silence: flite's pauses are zeros and their neighbours. */
-const SILENCE_PEAK = 64;
 
 interface FliteThreads {
   pool: FlitePool;
@@ -98,11 +97,6 @@ class FliteService implements TTSService {
     this.#closed = true;
     await Promise.all([this.#pool.close(), this.#background?.close()]);
   }
-}
-
-function isSilence(pcm: Uint8Array): boolean {
-  const samples = new Int16Array(pcm.buffer, pcm.byteOffset, pcm.byteLength >> 1);
-  return samples.every((sample) => Math.abs(sample) <= SILENCE_PEAK);
 }
 
 export const flite = defineEngine({

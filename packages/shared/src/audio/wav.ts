@@ -1,9 +1,9 @@
 import { BYTES_PER_SAMPLE } from './audio-format.ts';
 import { ByteReader } from './byte-reader.ts';
 import { clipToInt16, samplesToBytes } from './pcm.ts';
+import { WAV_HEADER_BYTES } from './plain-wav.ts';
 
 const UNKNOWN_SIZE = 0xffff_ffff;
-const HEADER_BYTES = 44;
 
 /**
  * The 44 bytes before s16le mono samples. Without `dataBytes`, or when there are more than the
@@ -11,9 +11,9 @@ const HEADER_BYTES = 44;
  */
 export function wavHeader(options: { sampleRateHz: number; dataBytes?: number }): Uint8Array {
   const { sampleRateHz, dataBytes = UNKNOWN_SIZE } = options;
-  const riffBytes = HEADER_BYTES - 8 + dataBytes;
+  const riffBytes = WAV_HEADER_BYTES - 8 + dataBytes;
   const countable = riffBytes < UNKNOWN_SIZE;
-  const header = new Uint8Array(HEADER_BYTES);
+  const header = new Uint8Array(WAV_HEADER_BYTES);
   const view = new DataView(header.buffer);
   view.setUint32(0, 0x5249_4646); // "RIFF"
   view.setUint32(4, countable ? riffBytes : UNKNOWN_SIZE, true);

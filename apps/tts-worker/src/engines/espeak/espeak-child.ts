@@ -1,13 +1,11 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import { plainWavRateHz, WAV_HEADER_BYTES } from '@antiphon/shared/audio/plain-wav';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { lowerChildPriority } from '@antiphon/shared/services/low-priority';
 import type { PcmChunk } from '@antiphon/shared/services/tts-service';
 
-const WAV_HEADER_BYTES = 44;
-const WAV_RATE_OFFSET = 24;
-const WAV_DATA_OFFSET = 36;
 const MAX_STDERR_BYTES = 1000;
 
 type EspeakChild = ChildProcessByStdio<Writable, Readable, Readable>;
@@ -70,14 +68,14 @@ function collectStderr(child: EspeakChild): () => string {
 
 /** The samples of a WAV stream whose header has no sizes; whole samples only. */
 async function* pcmOfWav(stream: Readable): AsyncGenerator<PcmChunk> {
-  let header: Buffer | undefined;
+  let sampleRateHz: number | undefined;
   let rest: Buffer = Buffer.alloc(0);
   for await (const piece of stream as AsyncIterable<Buffer>) {
     rest = rest.byteLength === 0 ? piece : Buffer.concat([rest, piece]);
-    if (header === undefined) {
+    if (sampleRateHz === undefined) {
       if (rest.byteLength < WAV_HEADER_BYTES) continue;
-      header = rest.subarray(0, WAV_HEADER_BYTES);
-      if (header.toString('latin1', WAV_DATA_OFFSET, WAV_DATA_OFFSET + 4) !== 'data') {
+      sampleRateHz = plainWavRateHz(rest);
+      if (sampleRateHz === undefined) {
         throw new VoiceError('engine_failed', { cause: 'espeak-ng wrote no plain WAV header' });
       }
       rest = rest.subarray(WAV_HEADER_BYTES);
@@ -85,10 +83,7 @@ async function* pcmOfWav(stream: Readable): AsyncGenerator<PcmChunk> {
     const wholeBytes = rest.byteLength & ~1;
     if (wholeBytes === 0) continue;
     // Copied: a slice of a pipe's buffer may start at an odd byte, where no Int16Array can.
-    yield {
-      pcm: Uint8Array.from(rest.subarray(0, wholeBytes)),
-      sampleRateHz: header.readUInt32LE(WAV_RATE_OFFSET),
-    };
+    yield { pcm: Uint8Array.from(rest.subarray(0, wholeBytes)), sampleRateHz };
     rest = rest.subarray(wholeBytes);
   }
 }

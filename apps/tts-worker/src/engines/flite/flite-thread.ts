@@ -4,6 +4,7 @@
  * as soon as flite has it (first of three: 25 ms, all: 80 ms).
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { plainWavRateHz, WAV_HEADER_BYTES } from '@antiphon/shared/audio/plain-wav';
 import { lowerThreadPriority } from '@antiphon/shared/services/low-priority';
 import { IN_PATH, OUT_PATH } from './wasi-imports.ts';
 import { WasiCommand } from './wasi-run.ts';
@@ -27,9 +28,6 @@ export type FliteReply =
   | { type: 'end' }
   | { type: 'failed'; reason: string };
 
-const WAV_HEADER_BYTES = 44;
-const WAV_RATE_OFFSET = 24;
-
 function post(reply: FliteReply, transfer: ArrayBuffer[] = []): void {
   parentPort?.postMessage(reply, transfer);
 }
@@ -41,10 +39,10 @@ function speak(command: WasiCommand, { args, text }: FliteOrder): void {
     input: new TextEncoder().encode(text),
     onOutput: (file) => {
       if (file.byteLength <= sentBytes) return;
-      const header = new DataView(file.buffer, file.byteOffset, WAV_HEADER_BYTES);
+      const sampleRateHz = plainWavRateHz(file);
+      if (sampleRateHz === undefined) throw new Error('flite wrote no plain WAV header');
       const pcm = file.slice(sentBytes);
       sentBytes = file.byteLength;
-      const sampleRateHz = header.getUint32(WAV_RATE_OFFSET, true);
       post({ type: 'audio', pcm, sampleRateHz }, [pcm.buffer]);
     },
   });
