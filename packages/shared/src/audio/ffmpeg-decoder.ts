@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { copyFile, link, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -31,14 +31,15 @@ const DEMUXERS: Record<UploadFormat, string> = {
   mp4: 'mov',
   aac: 'aac',
 };
-/** The name in the private folder; nothing of the upload's own name reaches ffmpeg. */
-const PRIVATE_NAME = 'in';
+/** Nothing of the upload's own name reaches ffmpeg. */
+const OPEN_FILE = 'file:/dev/fd/3';
 
 /**
  * Decodes what a stranger sent to s16le mono, with an ffmpeg that can open nothing but that:
  * its format is forced by magic bytes and the only one allowed, so that playlists (HLS, ffconcat,
  * SDP, DASH) are refused before they name a file or host. It reads a pipe; MP4 needs to seek (its
- * index may stand at the end) and gets a folder of its own with that one file.
+ * index may stand at the end) and is given to it as an open file: no second name on disk, which a
+ * process that dies would leave there.
  * Only as many run at once as there are cores. Throws `invalid_file_format`, `engine_failed`, or
  * `signal.reason` with ffmpeg killed.
  */
@@ -61,31 +62,26 @@ async function* decodeInFolder(
 ): AsyncGenerator<Uint8Array> {
   const folder = await mkdtemp(join(tmpdir(), 'antiphon-decode-'));
   try {
-    if (needsFile(options)) await placeFile(options.path, join(folder, PRIVATE_NAME));
-    signal.throwIfAborted();
-    const ffmpeg = await startFfmpeg({
-      ffmpegPath: options.ffmpegPath,
-      args: decodeArguments(options),
-      cwd: folder,
-      priority: options.background ? 'lowest' : 'low',
-    });
-    yield* readOutput(ffmpeg, options, signal);
+    yield* readOutput(await start(options, folder), options, signal);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-function needsFile({ format }: DecodeOptions): boolean {
-  return format === 'mp4';
+async function start(options: DecodeOptions, cwd: string): Promise<FfmpegProcess> {
+  const { ffmpegPath, path, background } = options;
+  const file = needsFile(options) ? await open(path) : undefined;
+  try {
+    const args = decodeArguments(options);
+    const priority = background ? 'lowest' : 'low';
+    return await startFfmpeg({ ffmpegPath, args, cwd, file: file?.fd, priority });
+  } finally {
+    await file?.close(); // it has its own
+  }
 }
 
-/** A hard link where the file systems allow it: no symbolic link, no second copy of 25 MB. */
-async function placeFile(path: string, target: string): Promise<void> {
-  try {
-    await link(path, target);
-  } catch {
-    await copyFile(path, target);
-  }
+function needsFile({ format }: DecodeOptions): boolean {
+  return format === 'mp4';
 }
 
 function decodeArguments(options: DecodeOptions): string[] {
@@ -96,7 +92,7 @@ function decodeArguments(options: DecodeOptions): string[] {
   const groups = [
     '-loglevel error -threads 1',
     `-protocol_whitelist ${file ? 'file,pipe' : 'pipe'} -format_whitelist ${demuxer}`,
-    `-f ${demuxer} -i ${file ? `file:${PRIVATE_NAME}` : 'pipe:0'}`,
+    `-f ${demuxer} -i ${file ? OPEN_FILE : 'pipe:0'}`,
     `-map 0:a:0 -vn -sn -dn ${limit}`,
     `-ac 1 -ar ${sampleRateHz} -c:a pcm_s16le -f s16le pipe:1`,
   ];

@@ -13,6 +13,8 @@ export interface FfmpegOptions {
   args: readonly string[];
   /** For work on what others sent: a folder with nothing in it but what ffmpeg may see. */
   cwd: string;
+  /** An open file that it finds as `/dev/fd/3`, where it can seek; closed by the caller. */
+  file?: number | undefined;
   /** `low`: below the processes that answer, for work on files; `lowest`: nobody waits for it. */
   priority: 'normal' | 'low' | 'lowest';
 }
@@ -55,8 +57,8 @@ export async function startFfmpeg(options: FfmpegOptions): Promise<FfmpegProcess
   const child = spawn(
     '/bin/sh',
     ['-c', limitedCommand(options.priority), program, ...ours, ...options.args],
-    { cwd: options.cwd, env: ENVIRONMENT, stdio: ['pipe', 'pipe', 'pipe'] },
-  );
+    { cwd: options.cwd, env: ENVIRONMENT, stdio: ['pipe', 'pipe', 'pipe', options.file] },
+  ) as ChildProcessByStdio<Writable, Readable, Readable>;
   const exit = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
     child.once('close', (code, signal) => {
       resolve({ code, signal });
