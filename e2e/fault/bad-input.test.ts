@@ -1,4 +1,7 @@
-import { readdir } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rawHttp } from '@antiphon/testing/raw-http';
 import { until } from '@antiphon/testing/until';
@@ -14,27 +17,38 @@ const HEAR = '/v1/audio/transcriptions';
 
 let faults: FaultStack;
 let jobsBefore: number;
+/** Where the processes put what they need for a while. */
+let temporary: string;
+/** All that lies in DATA_DIR before anybody asks. */
+let dataBefore: string[];
 
 beforeAll(async () => {
+  temporary = await mkdtemp(join(tmpdir(), 'antiphon-bad-input-'));
   faults = await FaultStack.start({
     ttsWorkers: 1,
     apiKey: KEY,
     environment: {
       'gateway:API_KEYS': KEY,
       LOG_LEVEL: 'trace',
+      TMPDIR: temporary,
       'gateway:MAX_UPLOAD_BYTES': String(MAX_UPLOAD_BYTES),
       'gateway:MAX_INPUT_CHARACTERS': String(MAX_INPUT_CHARACTERS),
     },
   });
   jobsBefore = faults.calls() + faults.calls('/audio/speech');
+  dataBefore = (await readdir(faults.stack.dataDirectory, { recursive: true })).toSorted();
 }, 60_000);
 afterEach(async () => {
   // Nobody was asked anything, nothing stayed, nothing broke.
   const blobs = join(faults.stack.dataDirectory, 'blobs');
   await until(async () => (await readdir(blobs)).length === 0, { what: 'no upload left' });
+  await until(async () => (await readdir(temporary)).length === 0, { what: 'nothing temporary' });
   await faults.untilAtRest();
 });
-afterAll(() => faults?.close());
+afterAll(async () => {
+  await faults?.close();
+  await rm(temporary, { recursive: true, force: true });
+});
 
 const calls = () => faults.calls() + faults.calls('/audio/speech') - jobsBefore;
 const authorized = { authorization: `Bearer ${KEY}` };
@@ -173,6 +187,30 @@ describe('B03', () => {
     expect(statuses).toContain(await statusOf([`${head(lines)}0\r\n\r\n`]));
   });
 
+  it('B03 a length beyond the body, and then nothing more: nobody is asked', async () => {
+    const body = JSON.stringify(speechOf({}));
+    const socket = connect(port(), '127.0.0.1');
+    socket.on('error', () => undefined);
+    let answer = '';
+    socket.on('data', (part: Buffer) => {
+      answer += part.toString('latin1');
+    });
+    const closed = once(socket, 'close');
+    const lines = ['content-type: application/json', `content-length: ${body.length + 100}`];
+    socket.end(`${head(lines)}${body}`);
+    await closed;
+    expect(answer).not.toMatch(/^HTTP\/1\.1 [25]/);
+    expect(calls()).toBe(0);
+  });
+
+  it('B03 a length short of the body: refused, and the rest is no request', async () => {
+    const body = JSON.stringify(speechOf({}));
+    const lines = ['content-type: application/json', `content-length: ${body.length - 10}`];
+    const { responses } = await rawHttp(port(), [`${head(lines)}${body}`], { count: 2 });
+    expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([400]));
+    expect(calls()).toBe(0);
+  });
+
   it('B03 300 headers are no reason to fall over', async () => {
     const lines = Array.from({ length: 300 }, (_, index) => `x-${index}: y`);
     const status = await statusOf([head([...lines, 'content-length: 2']), '{}']);
@@ -203,8 +241,8 @@ describe('B04', () => {
     const { status, text } = await post(HEAR, body, { 'content-type': type });
     expect(status).toBe(400);
     expect(errorOf(text).type).toBeDefined();
-    expect((await readdir(faults.stack.dataDirectory)).toSorted()).toEqual(
-      expect.arrayContaining(['blobs']),
+    expect((await readdir(faults.stack.dataDirectory, { recursive: true })).toSorted()).toEqual(
+      dataBefore,
     );
   });
 });

@@ -1,4 +1,5 @@
 import { expectUnbroken, violations } from '@antiphon/testing/invariant';
+import type { RecordedRequest } from '@antiphon/testing/openai-server/recorded-request';
 import { freePort } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
@@ -9,6 +10,9 @@ const KEY = 'key-of-tenant-a-0123456789';
 const OTHER_KEY = 'key-of-tenant-b-0123456789';
 const MOST_STREAMS = 10;
 const FLOOD = 500;
+const FLOODING = 'one-of-the-flood';
+const isFlood = ({ rawBody }: RecordedRequest) => rawBody.includes(FLOODING);
+const SAMPLES = 9;
 
 let faults: FaultStack;
 
@@ -28,15 +32,17 @@ interface Asking {
   key?: string;
   idempotencyKey?: string;
   body?: Record<string, unknown>;
+  signal?: AbortSignal;
   onOutput?: (answer: SeenAnswer) => void;
 }
-const chat = ({ key = KEY, idempotencyKey, body = {}, onOutput }: Asking = {}) =>
+const chat = ({ key = KEY, idempotencyKey, body = {}, signal, onOutput }: Asking = {}) =>
   faults.chat({
     body,
     headers: {
       authorization: `Bearer ${key}`,
       ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
     },
+    ...(signal ? { signal } : {}),
     ...(onOutput ? { onOutput } : {}),
   });
 const expectKept = (answer: SeenAnswer) =>
@@ -44,15 +50,25 @@ const expectKept = (answer: SeenAnswer) =>
 
 /** From the request to the first token. */
 async function firstTokenMs(key: string): Promise<number> {
+  const client = new AbortController();
   const askedAtMs = performance.now();
   let firstAtMs: number | undefined;
   await chat({
     key,
+    signal: client.signal,
     onOutput: () => {
       firstAtMs ??= performance.now();
+      client.abort();
     },
   });
   return (firstAtMs ?? Infinity) - askedAtMs;
+}
+
+/** Of several, one after the other: a single one may meet whatever else the machine does. */
+async function medianFirstTokenMs(key: string): Promise<number> {
+  const all: number[] = [];
+  while (all.length < SAMPLES) all.push(await firstTokenMs(key));
+  return all.toSorted((one, other) => one - other)[SAMPLES >> 1] ?? Infinity;
 }
 
 it('F19 ten requests with one Idempotency-Key, and one more afterwards: one answer', async () => {
@@ -76,11 +92,15 @@ it('F19 the same key with another body is refused; another tenant’s is another
 });
 
 it('F26 a key that floods gets 429 beyond its cap, and another one does not notice', async () => {
-  const idleMs = await firstTokenMs(OTHER_KEY);
-  faults.scriptAll({ tokens: 200 });
-  const flood = Array.from({ length: FLOOD }, () => chat());
+  const idleMs = await medianFirstTokenMs(OTHER_KEY);
+  faults.scriptAll({ when: isFlood, tokens: 400 });
+  const flood = Array.from({ length: FLOOD }, () => chat({ body: { user: FLOODING } }));
   await until(() => faults.upstreams[0]?.activeRequests() === MOST_STREAMS);
-  const floodedMs = await firstTokenMs(OTHER_KEY);
+  const floodedMs = await medianFirstTokenMs(OTHER_KEY);
+  const isStillFlooded = faults.upstreams[0]?.requests.some(
+    (call) => isFlood(call) && call.closedAtMs === undefined,
+  );
+  expect(isStillFlooded).toBe(true);
   const answers = await Promise.all(flood);
   const refused = answers.filter(({ status }) => status === 429);
   for (const { retryAfter } of refused) {
@@ -95,7 +115,7 @@ it('F26 a key that floods gets 429 beyond its cap, and another one does not noti
     'F26',
     `${refused.length} of ${FLOOD} refused; the other key's first token after ${Math.round(floodedMs)} ms, idle ${Math.round(idleMs)} ms`,
   );
-  expect(floodedMs).toBeLessThan(within(1000));
+  expect(floodedMs).toBeLessThan(within(2 * idleMs));
 });
 
 it('a gateway that is killed gives its tenants’ places back', async () => {
