@@ -8,8 +8,9 @@ import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { TTSService } from '@antiphon/shared/services/tts-service';
 import type { StreamEvent } from '@antiphon/shared/streams/stream-event';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
-import { engineFor, phraseAudio, PhraseFailed } from './phrase-audio.ts';
+import { engineFor, PhraseFailed } from './phrase-audio.ts';
 import type { CachedPhrase, PhraseCache } from './phrase-cache.ts';
+import { speakWithRetry } from './phrase-retry.ts';
 
 export interface SpeechHandlerOptions {
   service: TTSService;
@@ -24,8 +25,6 @@ export interface SpeechHandlerOptions {
 
 /** 500 ms of audio; larger entries would make a reader wait for more than it needs. */
 const ENTRY_BYTES = 24_000;
-/** One try more, before the first sample. */
-const TRIES = 2;
 
 /**
  * Runs one phrase: engine → 24 kHz → silence trimmed → audio entries → `audio-end`, then releases
@@ -87,7 +86,7 @@ async function speak(
       await appendAudio([cached.found], context, { appended: 0, cache: 'hit' });
       return { end: { type: 'audio-end', phraseIndex, cached: true } };
     }
-    await speakWithRetry({ engine, cached }, context, options.logger);
+    await synthesize({ engine, cached }, context, options.logger);
     return { end: { type: 'audio-end', phraseIndex }, cached };
   } catch (thrown) {
     if (!(thrown instanceof PhraseFailed)) throw thrown;
@@ -111,25 +110,24 @@ function chooseEngine(
   return engine;
 }
 
-async function speakWithRetry(
+/** The other try is made before the first sample only. */
+async function synthesize(
   { engine, cached }: { engine: TTSService; cached: CachedPhrase | undefined },
   context: JobContext<'speech'>,
   logger: Logger,
 ): Promise<void> {
   const { job, signal } = context;
   const { streamId, phraseIndex } = job;
-  for (let attempt = 1; ; attempt += 1) {
-    const progress: Progress = { appended: 0, ...(cached ? { cache: 'miss' } : {}) };
-    try {
-      const pcm = phraseAudio(engine, job, signal);
-      return await appendAudio(cached?.collect(pcm) ?? pcm, context, progress);
-    } catch (error) {
-      if (!(error instanceof PhraseFailed)) throw error;
-      const { retryable } = error.error.definition;
-      if (attempt === TRIES || progress.appended > 0 || !retryable) throw error;
-      logger.warn({ err: error.error, streamId, phraseIndex }, 'phrase again');
-    }
-  }
+  const progress: Progress = { appended: 0, ...(cached ? { cache: 'miss' } : {}) };
+  await speakWithRetry({
+    ...{ engine, phrase: job, cached, signal },
+    take: (pcm) => appendAudio(pcm, context, progress),
+    mayRepeat: (err) => {
+      if (progress.appended > 0) return false;
+      logger.warn({ err, streamId, phraseIndex }, 'phrase again');
+      return true;
+    },
+  });
 }
 
 interface Progress {

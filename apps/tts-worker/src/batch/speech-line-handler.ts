@@ -7,8 +7,9 @@ import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { PhraseText } from '@antiphon/shared/jobs/job-catalog';
 import type { TTSService } from '@antiphon/shared/services/tts-service';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
-import { engineFor, phraseAudio, PhraseFailed, type PhraseRequest } from '../phrase-audio.ts';
+import { engineFor, PhraseFailed } from '../phrase-audio.ts';
 import type { PhraseCache } from '../phrase-cache.ts';
+import { speakWithRetry } from '../phrase-retry.ts';
 import { encodeSound } from './encode-sound.ts';
 import type { EncoderPool } from './encoder-pool.ts';
 
@@ -22,9 +23,6 @@ export interface SpeechLineOptions {
   /** Where the sound goes: a blob with the id that the line's file has. */
   fileBlobs: BlobStore;
 }
-
-/** A phrase is tried once more before the line fails, which is tried again itself. */
-const TRIES = 2;
 
 /**
  * Speaks one line: phrase by phrase, each with a turn of its own, → 24 kHz → silence trimmed → the
@@ -84,31 +82,16 @@ async function phrasePcm(
     const cached = await options.cache?.look(engine, phrase);
     if (cached?.found) return [cached.found];
     const release = await takeTurn();
-    const parts = await speakWithRetry(engine, phrase, { signal, cached }).finally(release);
+    const parts = await speakWithRetry({
+      ...{ engine, phrase, cached, signal },
+      take: (pcm) => Array.fromAsync(pcm),
+      // Then the line waits, which is tried again itself.
+      mayRepeat: (error) => !isBusy(error),
+    }).finally(release);
     await cached?.keep();
     return parts;
   } catch (error) {
     throw error instanceof PhraseFailed ? error.error : error;
-  }
-}
-
-async function speakWithRetry(
-  engine: TTSService,
-  phrase: PhraseRequest,
-  {
-    signal,
-    cached,
-  }: { signal: AbortSignal; cached: Awaited<ReturnType<PhraseCache['look']>> | undefined },
-): Promise<Uint8Array[]> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      const pcm = phraseAudio(engine, phrase, signal);
-      return await Array.fromAsync(cached?.collect(pcm) ?? pcm);
-    } catch (thrown) {
-      if (!(thrown instanceof PhraseFailed)) throw thrown;
-      const { error } = thrown;
-      if (attempt === TRIES || !error.definition.retryable || isBusy(error)) throw thrown;
-    }
   }
 }
 
