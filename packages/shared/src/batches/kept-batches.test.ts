@@ -35,8 +35,10 @@ it('takes them from who was not seen for 5 s, and at once from who hands over', 
   await redis.zincrby(OPEN_BATCHES_KEY, -3000, 'mine');
   await kept.handOver(['given', 'unknown']);
   await kept.forget('over');
+  expect(await kept.countUnkept()).toBe(2);
   expect((await kept.adopt(9)).toSorted()).toEqual(['dead', 'given']);
   await redis.zincrby(OPEN_BATCHES_KEY, -3000, 'mine');
   await kept.keep(['mine']);
+  expect(await kept.countUnkept()).toBe(0);
   expect(await kept.adopt(9)).toEqual([]);
 });

@@ -28,6 +28,13 @@ export class KeptBatches {
     return most > 0 ? this.#redis.antiphonAdopt(OPEN_BATCHES_KEY, STALE_MS, most) : [];
   }
 
+  /** How many nobody keeps: what `adopt` would give. */
+  async countUnkept(): Promise<number> {
+    const [seconds] = await this.#redis.time();
+    const before = Number(seconds) * 1000 - STALE_MS;
+    return this.#redis.zcount(OPEN_BATCHES_KEY, '-inf', `(${before}`);
+  }
+
   /** It is over. */
   async forget(batchId: string): Promise<void> {
     await this.#redis.zrem(OPEN_BATCHES_KEY, batchId);
