@@ -6,6 +6,7 @@ import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { GatewayContext } from '../gateway-context.ts';
 import { chooseRoute } from './choose-route.ts';
 import { keepInput, openInput } from './input-blob.ts';
+import { clearBatch } from './clear-batch.ts';
 import { LineFeed } from './line-feed.ts';
 import { STAGE_OF } from './line-plan.ts';
 import { type Ending, writeBatchFiles } from './output-files.ts';
@@ -43,6 +44,8 @@ export class BatchRun {
   readonly #leastStandstillMs: number;
   #standstillMs: number;
   #retryMs = LEAST_RETRY_MS;
+  /** What is not needed any more, since its files were written here. */
+  #blobIds: string[] | undefined;
 
   constructor(options: BatchRunOptions) {
     this.#options = options;
@@ -98,8 +101,9 @@ export class BatchRun {
         await this.#end(batch, isDone(batch) ? 'completed' : 'expired');
         return false;
       default:
+        // First of all: what follows may take a while.
         await context.webhooks.announceEnd(batch);
-        return true;
+        return clearBatch(context, batch, { blobIds: this.#blobIds, signal: this.#options.signal });
     }
   }
 
@@ -118,7 +122,6 @@ export class BatchRun {
     });
     if ('faults' in checked) {
       await batches.fail(id, checked.faults);
-      await fileBlobs.delete(inputBlobId(id));
       this.#log(batch, 'batch refused');
     } else {
       await batches.start(id, checked);
@@ -170,7 +173,7 @@ export class BatchRun {
   }
 
   async #end(batch: BatchRecord, ending: Ending): Promise<void> {
-    const { batches, fileBlobs } = this.#options.context;
+    const { batches } = this.#options.context;
     if (batch.closed === undefined) await this.#close(batch);
     const hasLines = batch.inProgressAt !== undefined;
     // What was counted between the look and the close is in the files.
@@ -178,8 +181,7 @@ export class BatchRun {
     const written = closed && (await writeBatchFiles(this.#options.context, closed, ending));
     if (hasLines && !written) return;
     await batches.end(batch.id, ending, written?.files ?? {});
-    const blobIds = written?.blobIds ?? [inputBlobId(batch.id)];
-    for (const blobId of blobIds) await fileBlobs.delete(blobId);
+    this.#blobIds = written?.blobIds;
     this.#log(batch, `batch ${ending}`);
   }
 

@@ -9,6 +9,7 @@ import {
 import { type BatchRecord, type BatchUsage, isOver } from '@antiphon/shared/batches/batch-record';
 import type { BatchFiles } from '@antiphon/shared/batches/batch-store';
 import { type LineResult, lineResultSchema } from '@antiphon/shared/batches/line-result';
+import type { FileRecord } from '@antiphon/shared/files/file-record';
 import { MAX_JOB_BYTES } from '@antiphon/shared/queue/job-producer';
 import type { GatewayContext } from '../gateway-context.ts';
 import { type InlineResult, type OutputLine, UNDONE, outputLine } from '../openai/batch-output.ts';
@@ -17,17 +18,19 @@ import { readLine } from './input-line.ts';
 import { FIRST_LINE, type InputLine, type LinePlace, readBlock } from './input-lines.ts';
 import { LineFile } from './line-file.ts';
 
-type OutputContext = Pick<GatewayContext, 'batches' | 'files' | 'fileBlobs'>;
+type OutputContext = Pick<GatewayContext, 'batches' | 'fileBlobs'>;
 export type Ending = 'completed' | 'expired' | 'cancelled';
 
 /** Results that are read at once: each may have 16 KB. */
 const RESULTS_AT_ONCE = 64;
+/** Of them, which may lie in a bucket: a request each. One may be as large as an answer of an upstream. */
+const STORED_AT_ONCE = 8;
 /** Of lines that are written, before others have their turn. */
 const WRITE_SLICE_MS = 10;
 
 export interface WrittenBatch {
   files: BatchFiles;
-  /** What nobody needs any more when the batch is over. */
+  /** What nobody needs any more when the batch is over, besides its input. */
   blobIds: string[];
 }
 
@@ -48,7 +51,7 @@ export async function writeBatchFiles(
   const { fileBlobs } = context;
   const output = new LineFile(fileBlobs, outputFileId(batch.id));
   const errors = new LineFile(fileBlobs, errorFileId(batch.id));
-  const blobIds = [inputBlobId(batch.id)];
+  const blobIds: string[] = [];
   let usage: BatchUsage | undefined;
   try {
     for await (const line of answerLines(context, batch, ending)) {
@@ -56,11 +59,9 @@ export async function writeBatchFiles(
       if (line.usage) usage = add(usage, line.usage);
       blobIds.push(...line.blobIds);
     }
-    const [outputId, errorId] = [
-      await addFile(context, batch, { file: output, name: 'output' }),
-      await addFile(context, batch, { file: errors, name: 'error' }),
-    ];
-    return { files: { outputFileId: outputId, errorFileId: errorId, usage }, blobIds };
+    const outputFile = await endFile(context, batch, { file: output, name: 'output' });
+    const errorFile = await endFile(context, batch, { file: errors, name: 'error' });
+    return { files: { outputFile, errorFile, usage }, blobIds };
   } catch (error) {
     output.abandon();
     errors.abandon();
@@ -74,20 +75,28 @@ const add = (one: BatchUsage | undefined, other: BatchUsage): BatchUsage => ({
   outputTokens: (one?.outputTokens ?? 0) + other.outputTokens,
 });
 
-async function addFile(
-  { files }: OutputContext,
+/** What is to be known of it, when the batch ends. */
+async function endFile(
+  { batches }: OutputContext,
   { id, tenantId, outputLifeSeconds }: BatchRecord,
   { file, name }: { file: LineFile; name: 'output' | 'error' },
-): Promise<string | undefined> {
+): Promise<FileRecord | undefined> {
+  // From here on it takes the place of what another keeper may have written.
+  await requireOpen(batches, id);
   const stored = await file.end();
   if (!stored) return undefined;
   const createdAtSeconds = Math.floor(Date.now() / 1000);
-  await files.add({
+  return {
     ...{ id: stored.fileId, tenantId, bytes: stored.sizeBytes, filename: `${id}_${name}.jsonl` },
     ...{ purpose: 'batch_output', createdAtSeconds },
     expiresAtSeconds: createdAtSeconds + outputLifeSeconds,
-  });
-  return stored.fileId;
+  };
+}
+
+/** Throws EndedElsewhere: a batch that is over has no results any more, what was read before it was is whole. */
+async function requireOpen(batches: OutputContext['batches'], batchId: string): Promise<void> {
+  const now = await batches.find(batchId);
+  if (!now || isOver(now.status)) throw new EndedElsewhere();
 }
 
 async function* answerLines(
@@ -101,8 +110,7 @@ async function* answerLines(
   while (next) {
     const block = await readBlock(open, next);
     next = block.next;
-    for await (const { input, result } of withResults(context, batch.id, block.lines)) {
-      const inline = await readResult(context, result);
+    for await (const { input, result, inline } of withResults(context, batch.id, block.lines)) {
       const line = answerLine(batch, input, inline ?? undone(ending, input));
       yield { ...line, blobIds: blobsOf(batch, input, result) };
       if (performance.now() - sliceStartMs < WRITE_SLICE_MS) continue;
@@ -115,21 +123,29 @@ async function* answerLines(
 interface EndedLine {
   input: InputLine;
   result: LineResult | undefined;
+  /** The same, wherever it lay. */
+  inline: InlineResult | undefined;
 }
 
 async function* withResults(
-  { batches }: OutputContext,
+  context: OutputContext,
   batchId: string,
   lines: InputLine[],
 ): AsyncGenerator<EndedLine> {
+  const { batches } = context;
   for (let from = 0; from < lines.length; from += RESULTS_AT_ONCE) {
     const inputs = lines.slice(from, from + RESULTS_AT_ONCE);
     const numbers = inputs.map(({ line }) => line);
     const results = await batches.results(batchId, numbers);
-    // A batch that is over has no results any more: what was read before it was is whole.
-    const now = await batches.find(batchId);
-    if (!now || isOver(now.status)) throw new EndedElsewhere();
-    for (const [position, input] of inputs.entries()) yield { input, result: results[position] };
+    await requireOpen(batches, batchId);
+    for (let at = 0; at < inputs.length; at += STORED_AT_ONCE) {
+      yield* await Promise.all(
+        inputs.slice(at, at + STORED_AT_ONCE).map(async (input, offset) => {
+          const result = results[at + offset];
+          return { input, result, inline: await readResult(context, batchId, result) };
+        }),
+      );
+    }
   }
 }
 
@@ -161,12 +177,15 @@ function undone(ending: Ending, { line }: InputLine) {
 }
 
 async function readResult(
-  { fileBlobs }: OutputContext,
+  { batches, fileBlobs }: OutputContext,
+  batchId: string,
   result: LineResult | undefined,
 ): Promise<InlineResult | undefined> {
   if (result?.type !== 'stored') return result;
   const stored = await fileBlobs.get(result.blobId);
   const parsed = stored && lineResultSchema.safeParse(JSON.parse(await text(stored))).data;
   if (parsed && parsed.type !== 'stored') return parsed;
+  // Another keeper may have ended the batch since, and deleted it.
+  await requireOpen(batches, batchId);
   return { type: 'error', error: { code: 'internal_error', message: 'The result was lost.' } };
 }

@@ -96,7 +96,11 @@ it('tells how a batch is, each change of it, and its end last', async () => {
   await until(() => lastOf(following)?.request_counts.failed === 1);
   await record(1);
   await batches.close(id);
-  await batches.end(id, 'completed', { errorFileId: 'file-e' });
+  const errorFile = {
+    ...{ id: 'file-e', tenantId: 'anonymous', bytes: 1, filename: 'e.jsonl' },
+    ...{ purpose: 'batch_output', createdAtSeconds: 1 },
+  };
+  await batches.end(id, 'completed', { errorFile });
   await following.ended;
   const frames = framesOf(following);
   expect(frames.at(-1)).toBe('data: [DONE]');

@@ -84,7 +84,7 @@ export const batchRecordSchema = z.object({
   total: count,
   completed: count,
   failed: count,
-  /** '1': no line's result is taken any more, because its files are being written. */
+  /** Set: no line's result is taken any more, because its files are being written. */
   closed: z.string().optional(),
   createdAt: count,
   expiresAt: count,

@@ -3,7 +3,14 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { FileIndex } from '../files/file-index.ts';
 import type { FileRecord } from '../files/file-record.ts';
-import { createBatchId, lineFileId, OPEN_BATCHES_KEY } from './batch-key.ts';
+import {
+  batchKey,
+  createBatchId,
+  lineFileId,
+  lineResultsKey,
+  OPEN_BATCHES_KEY,
+  tenantBatchesKey,
+} from './batch-key.ts';
 import { BatchStore } from './batch-store.ts';
 import type { LineResult } from './line-result.ts';
 
@@ -66,10 +73,15 @@ describe('a batch', () => {
     expect(await store.start(id, { total: 2, model: 'flite' })).toBe('in_progress');
     expect(await store.fail(id, [])).toBe('in_progress');
     expect(await store.close(id)).toBe('finalizing');
-    expect(await store.end(id, 'completed', { outputFileId: 'file-out' })).toBe('completed');
+    const outputFile = { ...soundOf(id, 0), id: 'file-out' };
+    const usage = { inputTokens: 1, outputTokens: 2 };
+    expect(await store.end(id, 'completed', { outputFile, usage })).toBe('completed');
+    expect(await store.end(id, 'expired', { errorFile: soundOf(id, 1) })).toBe('completed');
     expect(await store.cancel('one', id)).toBe('completed');
     const batch = await store.get('one', id);
-    expect(batch).toMatchObject({ status: 'completed', total: 2, outputFileId: 'file-out' });
+    expect(batch).toMatchObject({ status: 'completed', total: 2, outputFileId: 'file-out', usage });
+    expect(await files.get('one', 'file-out')).toEqual(outputFile);
+    expect(await files.get('one', lineFileId(id, 1))).toBeUndefined();
     expect(batch?.errorFileId).toBeUndefined();
     for (const at of [batch?.inProgressAt, batch?.finalizingAt, batch?.completedAt])
       expect(at).toBeGreaterThan(1_700_000_000);
@@ -79,6 +91,18 @@ describe('a batch', () => {
     const fault = { code: 'invalid_json_line' as const, message: 'no JSON', param: null, line: 3 };
     expect(await store.fail(id, [fault])).toBe('failed');
     expect(await store.get('one', id)).toMatchObject({ status: 'failed', faults: [fault] });
+  });
+
+  it('keeps as many faults as 16 KiB hold', async () => {
+    const message = 'x'.repeat(300);
+    const faults = Array.from({ length: 100 }, (_, line) => ({
+      ...{ code: 'duplicate_custom_id' as const, message, param: null, line },
+    }));
+    await store.fail(id, faults);
+    const kept = (await store.get('one', id))?.faults ?? [];
+    expect(kept.length).toBeGreaterThan(40);
+    expect(kept).toEqual(faults.slice(0, kept.length));
+    expect(JSON.stringify(kept).length).toBeLessThan(16_500);
   });
 
   it('is cancelled by its tenant only', async () => {
@@ -99,6 +123,76 @@ describe('a batch', () => {
     expect(rest?.batches.map((batch) => batch.id)).toEqual([id]);
     expect(rest?.hasMore).toBe(false);
     expect(await store.list('one', { limit: 2, after: later[1] })).toBeUndefined();
+  });
+});
+
+/** As at its `maxmemory`: whatever needs memory is refused. */
+async function whileFull(work: () => Promise<void>): Promise<void> {
+  await redis.config('SET', 'maxmemory', '1');
+  try {
+    await expect(redis.set('a', 'b')).rejects.toThrow('OOM');
+    await work();
+  } finally {
+    await redis.config('SET', 'maxmemory', '0');
+  }
+}
+
+describe('a full Redis', () => {
+  it.each([
+    ['finalizing', 'completed'],
+    ['cancelling', 'cancelled'],
+  ] as const)('has its batches end, and has room then: %s', async (between, end) => {
+    await store.start(id, { total: 1, model: 'flite' });
+    await store.record(id, 0, { result: SPOKEN });
+    await whileFull(async () => {
+      if (between === 'cancelling') await store.cancel('one', id);
+      expect(await store.close(id)).toBe(between);
+      expect(await store.record(id, 1, { result: SPOKEN })).toBe('closed');
+      const [outputFile, errorFile] = [soundOf(id, 0), soundOf(id, 1)];
+      expect(await store.end(id, end, { outputFile, errorFile })).toBe(end);
+    });
+    expect(await redis.exists(lineResultsKey(id))).toBe(0);
+    expect(await files.get('one', lineFileId(id, 1))).toEqual(soundOf(id, 1));
+    const { outputFileId, errorFileId } = (await store.get('one', id)) ?? {};
+    expect([outputFileId, errorFileId]).toEqual([lineFileId(id, 0), lineFileId(id, 1)]);
+  });
+});
+
+describe('a batch that is over', () => {
+  it('is known for 90 days, and loses its place then', async () => {
+    const failed = await create('one');
+    await store.fail(failed, []);
+    await store.cancel('one', id);
+    expect(await redis.ttl(batchKey(id))).toBe(-1);
+    await store.end(id, 'cancelled', {});
+    for (const over of [id, failed]) {
+      expect(await redis.ttl(batchKey(over))).toBeGreaterThan(89 * DAY);
+      await redis.del(batchKey(over)); // as when it has expired
+    }
+    const later = [await create('one'), await create('one'), await create('one')];
+    const page = await store.list('one', { limit: 2 });
+    expect(page?.batches.map((batch) => batch.id)).toEqual([later[2], later[1]]);
+    expect(page?.hasMore).toBe(true);
+    expect(await redis.zrange(tenantBatchesKey('one'), '0', '-1')).toEqual(later);
+  });
+
+  it('that nobody drops is left out of the list', async () => {
+    const later = [await create('one'), await create('one'), await create('one')];
+    await redis.del(batchKey(later[1] ?? ''), batchKey(later[2] ?? ''));
+    const page = await store.list('one', { limit: 2 });
+    expect(page?.batches.map((batch) => batch.id)).toEqual([later[0], id]);
+    expect(page?.hasMore).toBe(false);
+  });
+
+  it('has no results, also those that were recorded while its keeper was dead', async () => {
+    await store.start(id, { total: 1, model: 'flite' });
+    expect(await store.end(id, 'completed', {})).toBe('in_progress');
+    await store.record(id, 0, { result: SPOKEN });
+    await store.close(id);
+    await store.end(id, 'completed', {});
+    await redis.hset(lineResultsKey(id), '0', '{}');
+    expect(await store.end(id, 'completed', {})).toBe('completed');
+    expect(await redis.exists(lineResultsKey(id))).toBe(0);
   });
 });
 

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { fileKeys, fileValues } from '../files/file-index.ts';
 import type { FileRecord } from '../files/file-record.ts';
@@ -20,21 +19,15 @@ import {
   type BatchUsage,
   type NewBatch,
 } from './batch-record.ts';
+import { type Argument, defineBatchScripts, type ScriptedBatches } from './batch-scripts.ts';
 import { type LineResult, lineResultSchema } from './line-result.ts';
 
-type Argument = string | number;
-
-interface ScriptedBatches extends Redis {
-  antiphonCreateBatch(...keysAndValues: Argument[]): Promise<number>;
-  antiphonMoveBatch(...keysAndValues: Argument[]): Promise<BatchStatus | 'gone'>;
-  antiphonRecordLine(
-    keyCount: number,
-    ...keysAndValues: Argument[]
-  ): Promise<'recorded' | 'known' | 'closed' | 'gone'>;
-}
-
-/** `undefined`: as many as the caller gives first. */
-const KEY_COUNTS = { createBatch: 4, moveBatch: 1, recordLine: undefined };
+/** A batch that is over is known for so long. */
+const ENDED_LIFE_SECONDS = 90 * 86_400;
+/** Of a batch that failed: it is kept as long as the others. */
+const MAX_FAULT_BYTES = 16_384;
+/** More than the one that comes. */
+const FORGOTTEN_AT_ONCE = 4;
 
 export interface BatchPage {
   batches: BatchRecord[];
@@ -43,9 +36,20 @@ export interface BatchPage {
 
 /** What a batch ends with. */
 export interface BatchFiles {
-  outputFileId?: string | undefined;
-  errorFileId?: string | undefined;
+  outputFile?: FileRecord | undefined;
+  errorFile?: FileRecord | undefined;
   usage?: BatchUsage | undefined;
+}
+
+interface Move {
+  /** Blank between. */
+  from: string;
+  to: BatchStatus;
+  /** The field that notes the time. */
+  at: string;
+  tenantId?: string;
+  /** How long it is known from now on. */
+  lifeSeconds?: number;
 }
 
 /** Whether a line is still to be done. */
@@ -72,6 +76,7 @@ export class BatchStore {
   /** A new batch, `validating`; nobody keeps it yet. */
   async create({ windowSeconds, metadata, requestId, ...batch }: NewBatch): Promise<void> {
     const { id, tenantId, ...rest } = batch;
+    await this.#dropForgotten(tenantId);
     const keys = [batchKey(id), tenantBatchesKey(tenantId), OPEN_BATCHES_KEY, BATCH_SEQUENCE_KEY];
     const fields = {
       ...{ tenantId, ...rest },
@@ -103,14 +108,17 @@ export class BatchStore {
     const rank =
       after === undefined ? -1 : await this.#redis.zrevrank(key, after).catch(throwStoreFault);
     if (rank === null) return undefined;
-    const ids = await this.#redis
-      .zrange(key, String(rank + 1), String(rank + 1 + limit), 'REV')
-      .catch(throwStoreFault);
-    const records = await Promise.all(ids.slice(0, limit).map((batchId) => this.find(batchId)));
-    return {
-      batches: records.filter((record) => record !== undefined),
-      hasMore: ids.length > limit,
-    };
+    const batches: BatchRecord[] = [];
+    // Some may not be known any more: more are read until the page is full.
+    for (let start = rank + 1; batches.length <= limit; start += limit + 1) {
+      const ids = await this.#redis
+        .zrange(key, String(start), String(start + limit), 'REV')
+        .catch(throwStoreFault);
+      if (ids.length === 0) break;
+      const records = await Promise.all(ids.map((batchId) => this.find(batchId)));
+      batches.push(...records.filter((record) => record !== undefined));
+    }
+    return { batches: batches.slice(0, limit), hasMore: batches.length > limit };
   }
 
   /** Its lines are good, and may be worked on. Returns the status that it has now. */
@@ -129,12 +137,12 @@ export class BatchStore {
     return (await this.find(batchId))?.route;
   }
 
-  /** Its input cannot be worked on. */
+  /** Its input cannot be worked on: the first of the faults, as many as there is room for. */
   async fail(batchId: string, faults: BatchFault[]) {
     return this.#move(
       batchId,
-      { from: 'validating', to: 'failed', at: 'failedAt' },
-      { faults: JSON.stringify(faults) },
+      { from: 'validating', to: 'failed', at: 'failedAt', lifeSeconds: ENDED_LIFE_SECONDS },
+      { faults: `[${fitting(faults.map((fault) => JSON.stringify(fault))).join()}]` },
     );
   }
 
@@ -154,29 +162,35 @@ export class BatchStore {
       { from: 'in_progress', to: 'finalizing', at: 'finalizingAt' },
       { closed: '1' },
     );
-    if (status === 'cancelling')
-      await this.#redis.hset(batchKey(batchId), 'closed', '1').catch(throwStoreFault);
-    return status;
+    if (status !== 'cancelling') return status;
+    return this.#move(batchId, { from: status, to: status, at: 'closed' }, {});
   }
 
-  /** Its files are there: it is over, and what its lines gave is forgotten. */
+  /**
+   * Its files' bytes are there: it is over, in one step its files are known and what its lines gave
+   * is forgotten. Returns the status that it has now.
+   */
   async end(
     batchId: string,
     to: 'completed' | 'expired' | 'cancelled',
-    { usage, ...files }: BatchFiles,
-  ) {
-    const at = `${to}At` as const;
-    const counted = usage && JSON.stringify(usage);
-    const given = Object.entries({ ...files, usage: counted }).filter(
-      (entry): entry is [string, string] => entry[1] !== undefined,
-    );
-    const status = await this.#move(
-      batchId,
-      { from: 'finalizing cancelling', to, at },
-      Object.fromEntries(given),
-    );
-    await this.#redis.del(lineResultsKey(batchId)).catch(throwStoreFault);
-    return status;
+    { outputFile, errorFile, usage }: BatchFiles,
+  ): Promise<BatchStatus | 'gone'> {
+    const keys = [batchKey(batchId), lineResultsKey(batchId)];
+    const values = [
+      to,
+      batchChannel(batchId),
+      ENDED_LIFE_SECONDS,
+      usage ? JSON.stringify(usage) : '',
+    ];
+    for (const [field, file] of Object.entries({
+      outputFileId: outputFile,
+      errorFileId: errorFile,
+    })) {
+      if (!file) continue;
+      keys.push(...fileKeys(file));
+      values.push(field, ...fileValues(file));
+    }
+    return this.#redis.antiphonEndBatch(keys.length, ...keys, ...values).catch(throwStoreFault);
   }
 
   /** A worker's first act. */
@@ -220,33 +234,34 @@ export class BatchStore {
     );
   }
 
+  /** Of the oldest some, so that a tenant's list grows no longer than what is known of its batches. */
+  async #dropForgotten(tenantId: string): Promise<void> {
+    const key = tenantBatchesKey(tenantId);
+    const oldest = await this.#redis
+      .zrange(key, '0', String(FORGOTTEN_AT_ONCE - 1))
+      .catch(throwStoreFault);
+    for (const batchId of oldest) {
+      const known = await this.#redis.exists(batchKey(batchId)).catch(throwStoreFault);
+      if (known === 0) await this.#redis.zrem(key, batchId).catch(throwStoreFault);
+    }
+  }
+
   async #move(
     batchId: string,
-    {
-      from,
-      to,
-      at,
-      tenantId = '*',
-    }: { from: string; to: BatchStatus; at: string; tenantId?: string },
+    { from, to, at, tenantId = '*', lifeSeconds }: Move,
     fields: Record<string, Argument>,
   ): Promise<BatchStatus | 'gone'> {
     return this.#redis
       .antiphonMoveBatch(
         batchKey(batchId),
-        ...[from, to, tenantId, batchChannel(batchId), at],
+        ...[from, to, tenantId, batchChannel(batchId), at, lifeSeconds ?? ''],
         ...Object.entries(fields).flat(),
       )
       .catch(throwStoreFault);
   }
 }
 
-function defineBatchScripts(redis: Redis): ScriptedBatches {
-  for (const [name, numberOfKeys] of Object.entries(KEY_COUNTS)) {
-    const command = `antiphon${name.charAt(0).toUpperCase()}${name.slice(1)}`;
-    if (command in redis) continue;
-    const file = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    const lua = readFileSync(new URL(`${file}.lua`, import.meta.url), 'utf8');
-    redis.defineCommand(command, numberOfKeys === undefined ? { lua } : { numberOfKeys, lua });
-  }
-  return redis as ScriptedBatches;
+function fitting(faults: string[]): string[] {
+  let bytes = 0;
+  return faults.filter((fault) => (bytes += Buffer.byteLength(fault)) <= MAX_FAULT_BYTES);
 }

@@ -7,11 +7,6 @@ if not batch[1] then return 'gone' end
 if batch[2] or (batch[1] ~= 'in_progress' and batch[1] ~= 'cancelling') then return 'closed' end
 if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return 'known' end
 redis.call('HINCRBY', KEYS[1], ARGV[3], 1)
-if ARGV[5] and redis.call('SET', KEYS[3], ARGV[5], 'NX') then
-  local order = redis.call('INCR', KEYS[7])
-  redis.call('ZADD', KEYS[4], order, ARGV[6])
-  redis.call('ZADD', KEYS[5], order, ARGV[6])
-  if ARGV[7] ~= '' then redis.call('ZADD', KEYS[6], ARGV[7], ARGV[6]) end
-end
+if ARGV[5] then add_file(3, 5) end
 redis.call('PUBLISH', ARGV[4], 'line')
 return 'recorded'

@@ -1,8 +1,11 @@
--- Makes a file known; twice is harmless. KEYS: file, tenant's files, those of its purpose, expiry, sequence.
--- ARGV: record, id, expiry (Unix seconds, '' for never). Returns 1, or 0 when it was known.
-if redis.call('SET', KEYS[1], ARGV[1], 'NX') == false then return 0 end
-local order = redis.call('INCR', KEYS[5])
-redis.call('ZADD', KEYS[2], order, ARGV[2])
-redis.call('ZADD', KEYS[3], order, ARGV[2])
-if ARGV[3] ~= '' then redis.call('ZADD', KEYS[4], ARGV[3], ARGV[2]) end
-return 1
+-- Stands before the text of every script that makes files known (file-index.ts); twice is harmless.
+-- At KEYS[key]: file, tenant's files, those of its purpose, expiry, sequence. At ARGV[value]: record, id,
+-- expiry (Unix seconds, '' for never). Returns 1, or 0 when it was known.
+local function add_file(key, value)
+  if redis.call('SET', KEYS[key], ARGV[value], 'NX') == false then return 0 end
+  local order = redis.call('INCR', KEYS[key + 4])
+  redis.call('ZADD', KEYS[key + 1], order, ARGV[value + 1])
+  redis.call('ZADD', KEYS[key + 2], order, ARGV[value + 1])
+  if ARGV[value + 2] ~= '' then redis.call('ZADD', KEYS[key + 3], ARGV[value + 2], ARGV[value + 1]) end
+  return 1
+end

@@ -38,7 +38,7 @@ export class FileIndex {
 
   constructor(redis: Redis) {
     if (!('antiphonAddFile' in redis)) {
-      const lua = readFileSync(new URL('add-file.lua', import.meta.url), 'utf8');
+      const lua = `${ADD_FILE_LUA}return add_file(1, 1)`;
       redis.defineCommand('antiphonAddFile', { numberOfKeys: 5, lua });
     }
     this.#redis = redis as ScriptedFiles;
@@ -151,7 +151,9 @@ export class FileIndex {
   }
 }
 
-/** The keys that `add-file.lua` takes; `record-line.lua` makes files known in the same step. */
+/** For scripts that make files known in one step with something else; takes `fileKeys` and `fileValues`. */
+export const ADD_FILE_LUA = readFileSync(new URL('add-file.lua', import.meta.url), 'utf8');
+
 export const fileKeys = ({ id, tenantId, purpose }: FileRecord): string[] => [
   fileKey(id),
   tenantFilesKey(tenantId),
