@@ -8,7 +8,7 @@ import { expectError } from '@antiphon/testing/error-envelope';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { type ScriptedWorker, startScriptedWorker } from '@antiphon/testing/scripted-worker';
 import { until } from '@antiphon/testing/until';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readEvents } from '../testing/read-events.ts';
 import {
   answerChat,
@@ -183,6 +183,72 @@ describe('the same key and the same request', () => {
   });
 });
 
+describe('a request that prepares its stream for long', () => {
+  /** Its body is too large for a job, and its store is slow. */
+  const large = { messages: [{ role: 'user', content: 'x'.repeat(300_000) }] };
+  const nameOfKey = async () => {
+    const hash = createHash('sha256').update(key).digest('hex');
+    return until(async () => (await redis.keys(`antiphon:idempotency:*:${hash}`))[0]);
+  };
+  let stored: PromiseWithResolvers<void>;
+
+  beforeEach(() => {
+    stored = Promise.withResolvers();
+    const { blobs } = first.context;
+    const put = blobs.put.bind(blobs);
+    vi.spyOn(blobs, 'put').mockImplementation(async (bytes) => {
+      await stored.promise;
+      return put(bytes);
+    });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  });
+
+  it('is waited for, whatever the clock of another gateway says', async () => {
+    const once = chat(large);
+    await nameOfKey();
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
+    const look = vi.spyOn(second.context.idempotency, 'claim');
+    const again = chat(large, { gateway: second });
+    await until(() => look.mock.calls.length > 2, { what: 'the second waits for the first' });
+    stored.resolve();
+    const [answer, joined] = await Promise.all([once, again]);
+    expect(await joined.text()).toBe(await answer.text());
+    expect(joined.headers.get('idempotent-replayed')).toBe('true');
+    expect(llm.jobs).toHaveLength(1);
+  });
+
+  it('keeps its key until then, and after that its stream does', async () => {
+    const once = chat(large);
+    const name = await nameOfKey();
+    let lifeMs = await redis.pttl(name);
+    const grew = async () => {
+      const before = lifeMs;
+      lifeMs = await redis.pttl(name);
+      return lifeMs > before;
+    };
+    await until(grew, { what: 'the key is renewed' });
+    stored.resolve();
+    await (await once).text();
+    expect(await redis.pttl(name)).toBeGreaterThan(60_000);
+  });
+
+  it('is refused when it has lost its key, for another try', async () => {
+    const once = chat(large);
+    await redis.del(await nameOfKey());
+    stored.resolve();
+    const refused = await once;
+    expect(refused.headers.get('x-should-retry')).toBe('true');
+    await expectError(refused, {
+      ...{ status: 503, code: 'queue_unavailable', type: 'service_unavailable_error' },
+    });
+    expect(await (await chat(large)).text()).toContain('Hello.');
+    expect(llm.jobs).toHaveLength(1);
+  });
+});
+
 describe('the same key and another request', () => {
   it('is refused, and never tried again', async () => {
     await (await chat({})).text();
@@ -286,8 +352,6 @@ it('a key lives as long as the log of its stream', async () => {
     what: 'the key ends with the log',
   });
   await redis.del(`antiphon:{${streamIdOf(once)}}:state`, `antiphon:{${streamIdOf(once)}}:log`);
-  const claimed = JSON.parse((await redis.get(name)) ?? '') as { claimedAtMs: number };
-  await redis.set(name, JSON.stringify({ ...claimed, claimedAtMs: 0 }), 'KEEPTTL');
   const again = await chat({});
   expect(streamIdOf(again)).not.toBe(streamIdOf(once));
 });

@@ -10,10 +10,9 @@ import { type KeptAnswer, findKept } from '../routes/kept-answer.ts';
 import type { Resume } from '../routes/resume-request.ts';
 import { answerOpened } from '../routes/stream-route.ts';
 
-/** Life of a key whose stream is not open yet. */
-const CLAIM_MS = 60_000;
-/** Whoever has claimed a key opens its stream within this time, or never will. */
-const OPENS_WITHIN_MS = 10_000;
+/** Life of a key whose stream is not open yet, unless whoever claimed it renews it: a slow store takes long. */
+const CLAIM_MS = 10_000;
+const RENEW_MS = 3000;
 const LOOK_AGAIN_MS = 20;
 
 /**
@@ -34,16 +33,31 @@ export async function answerOnce(
   const { WRITE_STALL_TIMEOUT_MS: writeStallMs } = context.config;
   const connection = new ClientConnection(c.env.outgoing, { writeStallMs });
   const earlier = await findEarlier(context, of, {
-    wanted: { streamId: resume.streamId, bodyHash, claimedAtMs: Date.now() },
+    wanted: { streamId: resume.streamId, bodyHash },
     left: connection.left,
   });
   if (earlier) return replay(c, context, connection, earlier);
+  const stopRenewing = keepRenewed(context, of, resume);
   try {
     return await answer();
   } catch (error) {
     if (!resume.isOpen) await free(context, of, resume.streamId);
     throw error;
+  } finally {
+    stopRenewing();
   }
+}
+
+/** Until its stream is open: then its keeper holds it. Returns the way to stop that. */
+function keepRenewed({ idempotency, logger }: GatewayContext, of: TenantKey, resume: Resume) {
+  const { streamId } = resume;
+  const timer = setInterval(() => {
+    if (resume.isOpen) return clearInterval(timer);
+    idempotency.renew(of, streamId, CLAIM_MS).catch((error: unknown) => {
+      logger.warn({ err: error, streamId }, 'idempotency key not renewed'); // the next one tries again
+    });
+  }, RENEW_MS);
+  return () => clearInterval(timer);
 }
 
 type EarlierAnswer = KeptAnswer & { streamId: string };
@@ -63,7 +77,7 @@ async function findEarlier(
     const found = await findKept(context, of.tenantId, streamId).catch(unknownYet);
     const isOver = found
       ? await isWorthAnotherTry(context, streamId, found)
-      : Date.now() - claim.claimedAtMs > OPENS_WITHIN_MS;
+      : claim.isOpen === true; // it has expired
     if (isOver) await idempotency.free(of, streamId);
     else if (found) return { ...found, streamId };
     else await delay(LOOK_AGAIN_MS); // its request is on its way

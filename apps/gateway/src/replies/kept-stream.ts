@@ -97,9 +97,9 @@ export class KeptStream {
     }
   }
 
-  /** Nobody wants it any more, and it is nobody's background. */
-  async cancel(): Promise<void> {
-    await this.#context.watch.end(this.#opened.watched, new VoiceError('stream_cancelled'));
+  /** Nobody wants it any more, and it is nobody's background; or what went wrong with it. */
+  async cancel(error = new VoiceError('stream_cancelled')): Promise<void> {
+    await this.#context.watch.end(this.#opened.watched, error);
   }
 
   /** Leaves it to another gateway. */

@@ -70,11 +70,12 @@ export class StreamKeepers {
       });
     const stream = this.#run({ streamId, tenantId: options.tenantId, reader, kept }, release);
     try {
-      await this.#expireKey(stream, openTtlMs(this.#context, deadlines));
+      await this.#holdKey(stream, openTtlMs(this.#context, deadlines));
       await enqueue(streamId);
-    } catch (error) {
-      await stream.cancel();
-      throw VoiceError.from(error, 'queue_unavailable');
+    } catch (thrown) {
+      const error = VoiceError.from(thrown, 'queue_unavailable');
+      await stream.cancel(error); // those who have joined it already may come again as well
+      throw error;
     }
   }
 
@@ -137,7 +138,8 @@ export class StreamKeepers {
   async #settle(stream: KeptStream, release: () => Promise<void>): Promise<void> {
     try {
       await this.#forget(stream.streamId);
-      await this.#expireKey(stream, this.#context.config.LOG_TTL_MS);
+      const key = keyOf(stream);
+      if (key) await this.#keys.hold(key, stream.streamId, this.#context.config.LOG_TTL_MS);
       await this.#context.tenantStreams.remove(stream.tenantId, stream.streamId);
     } finally {
       await release();
@@ -208,9 +210,12 @@ export class StreamKeepers {
     }
   }
 
-  async #expireKey(stream: KeptStream, ttlMs: number): Promise<void> {
+  /** Two requests with one key are not to be answered both: who has lost it may come again, and joins. */
+  async #holdKey(stream: KeptStream, ttlMs: number): Promise<void> {
     const key = keyOf(stream);
-    if (key) await this.#keys.expire(key, ttlMs);
+    if (!key || (await this.#keys.hold(key, stream.streamId, ttlMs))) return;
+    const cause = 'the idempotency key was lost while its stream was prepared';
+    throw new VoiceError('queue_unavailable', { cause, retryAfterSeconds: 1 });
   }
 
   async #forget(streamId: string): Promise<void> {

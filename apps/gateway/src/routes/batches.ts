@@ -109,7 +109,7 @@ async function chooseId(
   const sent = readIdempotencyKey(c, content);
   if (!sent) return wanted;
   const { key, bodyHash } = sent;
-  const claim = { streamId: wanted, bodyHash, claimedAtMs: Date.now() };
+  const claim = { streamId: wanted, bodyHash };
   const found = await idempotency.claim({ tenantId: c.get('tenantId'), key }, claim, KEY_LIFE_MS);
   if (found.bodyHash !== bodyHash) throw new VoiceError('idempotency_key_reused');
   return found.streamId;

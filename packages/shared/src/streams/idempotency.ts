@@ -8,8 +8,8 @@ import { defineStreamScripts, type ScriptedRedis } from './stream-scripts.ts';
 const claimSchema = z.object({
   streamId: z.string(),
   bodyHash: z.string(),
-  /** Unix ms: a stream that is not there long after it was claimed has expired. */
-  claimedAtMs: z.number(),
+  /** Its stream was opened: when it is not there, it is not there any more. */
+  isOpen: z.boolean().optional(),
 });
 
 /** Which stream answers a key. */
@@ -46,9 +46,24 @@ export class IdempotencyKeys {
     await this.#redis.antiphonFree(nameOf(of), streamId).catch(throwStoreFault);
   }
 
-  /** The key is to live as long as its stream's log. */
-  async expire(of: TenantKey, ttlMs: number): Promise<void> {
-    await this.#redis.pexpire(nameOf(of), ttlMs).catch(throwStoreFault);
+  /** Whoever claimed it still prepares its stream. When nobody says so any more, it is free. */
+  async renew(of: TenantKey, streamId: string, ttlMs: number): Promise<void> {
+    await this.#hold(of, streamId, ttlMs, '0');
+  }
+
+  /**
+   * Its stream is open, or has ended: the key is to live as long as the log. False when it stands for
+   * another stream by now, or for none.
+   */
+  async hold(of: TenantKey, streamId: string, ttlMs: number): Promise<boolean> {
+    return this.#hold(of, streamId, ttlMs, '1');
+  }
+
+  async #hold(of: TenantKey, streamId: string, ttlMs: number, isOpen: string): Promise<boolean> {
+    const held = await this.#redis
+      .antiphonHold(nameOf(of), streamId, ttlMs, isOpen)
+      .catch(throwStoreFault);
+    return held === 1;
   }
 }
 

@@ -21,6 +21,7 @@ interface StreamScripts {
   antiphonKeep(kept: string, ...streamIds: Argument[]): Promise<number>;
   antiphonAdopt(kept: string, ...values: Argument[]): Promise<string[]>;
   antiphonFree(key: string, streamId: string): Promise<number>;
+  antiphonHold(key: string, ...values: Argument[]): Promise<number>;
   antiphonAcknowledge(state: string, log: string, ...values: Argument[]): Promise<string>;
 }
 
@@ -38,6 +39,7 @@ const KEY_COUNTS = {
   keep: 1,
   adopt: 1,
   free: 1,
+  hold: 1,
 };
 
 export type ScriptedRedis = Redis & StreamScripts;
