@@ -51,7 +51,9 @@ const CORS_HEADERS = {
     ...['x-request-id', 'x-stream-id', 'idempotent-replayed', 'retry-after', 'x-should-retry'],
     ...['content-range', 'accept-ranges', 'etag', 'content-disposition'],
     ...['server-timing', 'x-cache', 'retry-after-ms'],
-    ...['limit', 'remaining', 'reset'].map((name) => `x-ratelimit-${name}-requests`),
+    ...['requests', 'characters', 'audio-seconds', 'streams'].flatMap((kind) =>
+      ['limit', 'remaining', 'reset'].map((name) => `x-ratelimit-${name}-${kind}`),
+    ),
   ],
 };
 

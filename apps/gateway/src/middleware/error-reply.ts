@@ -4,10 +4,11 @@ import type { Context, ErrorHandler, Hono, NotFoundHandler } from 'hono';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import type { GatewayEnv } from '../gateway-context.ts';
 import { ClientLeft } from '../replies/client-connection.ts';
+import { LimitReached } from '../tenants/limit-reached.ts';
 
 /** SDKs wait at most so long; JavaScript's ignores more, Python's then gives up. */
 const MOST_RETRY_SECONDS = 60;
-/** Never without `Retry-After`. */
+/** Never without `Retry-After`, but where no time helps. */
 const TELLS_WHEN = new Set([429, 503]);
 
 /** Renders any error in OpenAI's envelope: the one place that does. */
@@ -26,7 +27,9 @@ export function errorReply(logger: Logger): ErrorHandler<GatewayEnv> {
       );
     }
     c.header('x-should-retry', String(retryable));
-    const wait = error.retryAfterSeconds ?? (TELLS_WHEN.has(status) ? 1 : undefined);
+    if (error instanceof LimitReached)
+      for (const [name, value] of Object.entries(error.headers)) c.header(name, value);
+    const wait = error.retryAfterSeconds ?? (retryable && TELLS_WHEN.has(status) ? 1 : undefined);
     if (wait !== undefined) {
       const seconds = Math.min(MOST_RETRY_SECONDS, Math.max(1, Math.ceil(wait)));
       c.header('retry-after', String(seconds));

@@ -1,6 +1,7 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import type { GatewayEnv } from '../gateway-context.ts';
-import { type RateLimits, goDuration, rateLimited } from '../tenants/rate-limits.ts';
+import { limitHeaders, rateLimited } from '../tenants/limit-reached.ts';
+import type { RateLimits } from '../tenants/rate-limits.ts';
 
 /** What opens nothing but streams, which wait for the count while they are admitted. */
 const OPENS_STREAM = new Set([
@@ -33,9 +34,8 @@ async function count(c: Context<GatewayEnv>, rates: RateLimits): Promise<void> {
   const usage = await rates.use('requests', c.get('tenantId'), 1, limit);
   const { outgoing } = c.env;
   if (outgoing.headersSent) return; // its client left
-  outgoing.setHeader('x-ratelimit-limit-requests', limit);
-  outgoing.setHeader('x-ratelimit-remaining-requests', Math.max(0, limit - usage.used));
-  outgoing.setHeader('x-ratelimit-reset-requests', goDuration(usage.resetMs));
+  for (const [name, value] of Object.entries(limitHeaders('requests', usage)))
+    outgoing.setHeader(name, value);
   // What is refused is counted, and not told: the limit is what was used.
   if (usage.used > limit) throw rateLimited('requests', { ...usage, used: limit }, 1);
 }

@@ -9,9 +9,9 @@ import { replyChatCompletion, replyChatEvent, replyChatStream } from './chat-rep
 import type { OpenedStream } from './open-stream.ts';
 import { replySpeech, replySpeechEvents } from './speech-reply.ts';
 import { replySpokenChat, replySpokenChatStream } from './spoken-chat-reply.ts';
-import { withStartedEncoder } from './started-encoder.ts';
 import type { ResponseOptions } from './stream-response.ts';
 import { replyTranscription, replyTranscriptionEvents } from './transcription-reply.ts';
+import { withEncoder } from './with-encoder.ts';
 
 const format = z.enum(AUDIO_FORMATS);
 
@@ -69,8 +69,8 @@ export async function replyAnswer(
         ? replyTranscriptionEvents(context, opened, response)
         : replyTranscription(opened, response, answer);
     default:
-      return withStartedEncoder(answer.format, async (started) => {
-        await replySound(context, target, { ...answer, encoder: await started });
+      return withEncoder(answer.format, async (start) => {
+        await replySound(context, target, { ...answer, encoder: await start() });
       });
   }
 }

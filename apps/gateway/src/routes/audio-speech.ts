@@ -5,8 +5,8 @@ import { answerOnce } from '../idempotency/answer-once.ts';
 import { readJsonBody } from '../openai/json-body.ts';
 import { type SpeechRequest, chooseVoice, parseSpeechRequest } from '../openai/speech-request.ts';
 import { replySpeech, replySpeechEvents } from '../replies/speech-reply.ts';
+import { withEncoder } from '../replies/with-encoder.ts';
 import { type Resume, leasedContext, readResume, takeBackground } from './resume-request.ts';
-import { withStartedEncoder } from '../replies/started-encoder.ts';
 import { cutPhrases, planSpeech, spokenHow } from './speech-plan.ts';
 import { answerByStream, configuredDeadlines } from './stream-route.ts';
 
@@ -32,7 +32,7 @@ async function speak(
   request: SpeechRequest,
   resume: Resume | undefined,
 ): Promise<Response> {
-  const { config, directory, log, jobs, rates } = context;
+  const { config, directory, log, jobs } = context;
   const { model, worker } = await directory.resolve('tts', request.model || undefined);
   const voice = chooseVoice(worker, request.voice);
   const phrases = cutPhrases(request, {
@@ -40,20 +40,18 @@ async function speak(
     maxCharacters: worker.maxPhraseCharacters,
     isAwaited: true,
   });
-  await rates.spendCharacters(c, request.input.length);
   const format = request.response_format ?? 'mp3';
   const { gatewayId } = context;
   const speaker = { tenantId: c.get('tenantId'), gatewayId, model, voice };
   const stream = request.stream_format === 'sse';
   const inputCharacters = request.input.length;
   const answer = { stream, format, phraseCount: phrases.length, inputCharacters };
-  if (format === 'aac') await c.get('counted'); // a process is not started in vain
-  return withStartedEncoder(format, (encoderStarted) =>
+  return withEncoder(format, (start) =>
     answerByStream(
       c,
       context,
       {
-        resume,
+        ...{ resume, characters: inputCharacters, onAdmitted: start },
         answer: { type: 'speech', ...answer },
         route: {
           queues: { tts: worker.queueName },
@@ -73,7 +71,7 @@ async function speak(
         },
       },
       async (opened, response) => {
-        const encoder = await encoderStarted;
+        const encoder = await start();
         const reply = stream ? replySpeechEvents : replySpeech;
         await reply(context, opened, response, { ...answer, encoder });
       },

@@ -5,8 +5,8 @@ import type { ChatAudio } from '../openai/chat-audio.ts';
 import { parseChatRequest } from '../openai/chat-request.ts';
 import { readJsonBody } from '../openai/json-body.ts';
 import { replyChatCompletion, replyChatStream } from '../replies/chat-reply.ts';
-import { withStartedEncoder } from '../replies/started-encoder.ts';
 import { replySpokenChat, replySpokenChatStream } from '../replies/spoken-chat-reply.ts';
+import { withEncoder } from '../replies/with-encoder.ts';
 import { type ChatStreamRequest, answerChatByStream } from './chat-stream.ts';
 import { chooseChatVoice } from './chat-voice.ts';
 import { leasedContext, readResume, takeBackground } from './resume-request.ts';
@@ -53,14 +53,13 @@ async function answerSpoken(
     return { type: 'spoken-chat' as const, ...asked };
   };
   const reply = stream ? replySpokenChatStream : replySpokenChat;
-  if (format === 'aac') await c.get('counted'); // a process is not started in vain
-  return withStartedEncoder(format, (encoderStarted) =>
+  return withEncoder(format, (start) =>
     answerChatByStream(
       c,
       context,
-      { ...chat, stream: true, voice, answer: answerOf },
+      { ...chat, stream: true, voice, answer: answerOf, onAdmitted: start },
       async ({ opened, response, heardSeconds }) => {
-        const encoder = await encoderStarted;
+        const encoder = await start();
         await reply(context, opened, response, { tenantId, encoder, ...answerOf(heardSeconds) });
       },
     ),

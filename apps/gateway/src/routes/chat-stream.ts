@@ -35,6 +35,7 @@ export interface ChatStreamRequest {
   /** Its client may come back, for this answer. `heardSeconds`: see `ChatReplyContext`. */
   resume?: Resume | undefined;
   answer?: (heardSeconds: number) => Answer;
+  onAdmitted?: StreamRequest['onAdmitted'];
 }
 
 /** What a reply is told besides its stream. */
@@ -82,6 +83,7 @@ export async function answerChatByStream(
       {
         ...openingOf(chat, recordings),
         ...(chat.answer ? { resume: chat.resume, answer: chat.answer(heardSeconds), release } : {}),
+        ...(chat.onAdmitted ? { onAdmitted: chat.onAdmitted } : {}),
         deadlines: { ...deadlines, ...first },
         enqueue: (streamId) => {
           const identity = { streamId, tenantId, gatewayId: context.gatewayId };

@@ -12,8 +12,8 @@ import { type ByteRange, chooseRange, readRange } from '../replies/byte-range.ts
 import { ClientConnection, ClientLeft } from '../replies/client-connection.ts';
 import { followStream } from '../replies/follow-stream.ts';
 import { replySpeech } from '../replies/speech-reply.ts';
-import { withStartedEncoder } from '../replies/started-encoder.ts';
 import { type StoredSound, countStored, sliceStored } from '../replies/stored-sound.ts';
+import { withEncoder } from '../replies/with-encoder.ts';
 import { type KeptAnswer, findKept } from './kept-answer.ts';
 import { answerOpened } from './stream-route.ts';
 
@@ -58,9 +58,9 @@ async function follow(
   const { kept } = found;
   const opened = await followStream(context, streamId, { connection, kept, follower: 'again' });
   const phraseCount = answer.type === 'speech' ? answer.phraseCount : 0;
-  return withStartedEncoder(format, (started) =>
+  return withEncoder(format, (start) =>
     answerOpened(c, { context, opened, connection }, async (response) => {
-      const encoder = await started;
+      const encoder = await start();
       await replySpeech(context, opened, response, { encoder, phraseCount, inputCharacters: 0 });
     }),
   );

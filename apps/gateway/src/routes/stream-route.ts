@@ -29,6 +29,10 @@ export interface StreamRequest extends Omit<OpenStreamOptions, 'tenantId' | 'con
   answer?: Answer;
   /** Frees what its jobs read, when the stream is over. */
   release?: () => Promise<void>;
+  /** Of the text that it will speak, where that is known: they count against the limit of its key. */
+  characters?: number;
+  /** Called when nothing refuses it any more, before it is open: starts what costs something. */
+  onAdmitted?: () => unknown;
 }
 
 /**
@@ -51,6 +55,7 @@ export async function answerByStream(
   };
   const leave = await context.admission.admit(asker, request);
   try {
+    request.onAdmitted?.();
     const connection = new ClientConnection(c.env.outgoing, {
       writeStallMs: context.config.WRITE_STALL_TIMEOUT_MS,
     });

@@ -35,6 +35,7 @@ characters:key-of-characters-0123456789 characters-per-minute=40
 adopted:key-of-adopted-0123456789 streams=1
 chat:key-of-chat-0123456789 characters-per-minute=8
 seconds:key-of-seconds-0123456789 audio-seconds-per-minute=3
+one:key-of-one-0123456789 streams=1 characters-per-minute=40
 leaving:key-of-leaving-0123456789 streams=20
 `;
 const keys = Object.fromEntries(
@@ -229,7 +230,12 @@ it('counts what is to be spoken before it is, and what is less still passes', as
   const speech = (input: string) =>
     post('characters', '/v1/audio/speech', { model: 'tts-1', voice: 'x', input });
   expect((await speech('This sentence has thirty letters')).status).toBe(200); // and two more
-  await expectError(await speech('Nine chars'), {
+  const refused = await speech('Nine chars');
+  expect(refused.headers.get('x-ratelimit-limit-characters')).toBe('40');
+  expect(refused.headers.get('x-ratelimit-remaining-characters')).toBe('8');
+  expect(refused.headers.get('x-ratelimit-reset-characters')).toMatch(/^(1m0s|[45]\d(\.\d+)?s)$/);
+  expect(refused.headers.get('x-should-retry')).toBe('true');
+  await expectError(refused, {
     ...LIMITED,
     message:
       /^Rate limit reached for characters of speech per min\. Limit 40, Used 32, Requested 10/,
@@ -237,6 +243,44 @@ it('counts what is to be spoken before it is, and what is less still passes', as
   expect((await speech('Eight :)')).status).toBe(200);
   expect((await speech('x')).status).toBe(429);
   expect((await chat('characters', 'short')).status).toBe(200); // which is not spoken
+});
+
+it('tells a text that is longer than a whole minute not to come again', async () => {
+  const input = 'This sentence has more letters than forty.';
+  const refused = await post('characters', '/v1/audio/speech', {
+    model: 'tts-1',
+    voice: 'x',
+    input,
+  });
+  expect(refused.headers.get('x-should-retry')).toBe('false');
+  expect(refused.headers.get('retry-after')).toBeNull();
+  expect(refused.headers.get('x-ratelimit-limit-characters')).toBe('40');
+  await expectError(refused, {
+    ...LIMITED,
+    message:
+      'Request too large for characters of speech per min. Limit 40, Requested 42. Send less at a time.',
+  });
+});
+
+it('spends nothing on what has no place', async () => {
+  const running = await chat('one', 'endless');
+  const speak = () =>
+    post('one', '/v1/audio/speech', {
+      model: 'tts-1',
+      voice: 'x',
+      input: 'Thirty letters, or nearly so.',
+    });
+  for (let count = 0; count < 3; count += 1) {
+    const refused = await speak();
+    expect(refused.headers.get('x-ratelimit-remaining-streams')).toBe('0');
+    await expectError(refused, { ...LIMITED, message: /concurrent streams/ });
+  }
+  await running.body?.cancel();
+  await until(async () => (await chat('one', 'short')).status === 200);
+  await until(async () => (await speak()).status === 200);
+  // And what is refused for its length takes no place.
+  await expectError(await speak(), { ...LIMITED, message: /Used 29, Requested 29/ });
+  await until(async () => (await chat('one', 'short')).status === 200);
 });
 
 it('lets a spoken answer end that goes over the limit, and refuses the next one', async () => {

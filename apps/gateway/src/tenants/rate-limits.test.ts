@@ -2,8 +2,9 @@ import { once } from 'node:events';
 import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { goDuration } from './limit-reached.ts';
 import { LimitStore } from './limit-store.ts';
-import { RateLimits, goDuration } from './rate-limits.ts';
+import { RateLimits } from './rate-limits.ts';
 
 const storeOf = (connection: typeof redis) => new LimitStore(connection, () => undefined);
 

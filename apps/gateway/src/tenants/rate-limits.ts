@@ -1,7 +1,5 @@
-import { VoiceError } from '@antiphon/shared/errors/voice-error';
-import type { Context } from 'hono';
 import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible';
-import type { GatewayEnv } from '../gateway-context.ts';
+import { rateLimited } from './limit-reached.ts';
 import type { LimitStore } from './limit-store.ts';
 
 /** What is counted per minute. */
@@ -86,14 +84,6 @@ export class RateLimits {
     return { key: this.#counters[unit].ofAll.getKey(tenantId), most };
   }
 
-  /** `spend` of text that is to be spoken, for a key that has such a limit. */
-  async spendCharacters(c: Context<GatewayEnv>, characters: number): Promise<void> {
-    const limit = c.get('limits').charactersPerMinute;
-    if (limit === 0) return;
-    await c.get('counted'); // who may not ask spends nothing
-    await this.spend('characters', c.get('tenantId'), characters, limit);
-  }
-
   #ask<Answer>(
     unit: RateUnit,
     question: (counter: RateLimiterRedis | RateLimiterMemory) => Promise<Answer>,
@@ -101,32 +91,4 @@ export class RateLimits {
     const { ofAll, own } = this.#counters[unit];
     return this.#store.ask(() => question(ofAll)).catch(() => question(own));
   }
-}
-
-const UNIT_NAMES: Record<RateUnit, string> = {
-  requests: 'requests',
-  characters: 'characters of speech',
-  'audio-seconds': 'seconds of audio',
-};
-
-/** 429 in OpenAI's words. */
-export function rateLimited(
-  unit: RateUnit,
-  { limit, used, resetMs }: RateUsage,
-  requested?: number,
-): VoiceError {
-  const asked = requested === undefined ? '' : `, Requested ${requested}`;
-  return new VoiceError('rate_limit_exceeded', {
-    message: `Rate limit reached for ${UNIT_NAMES[unit]} per min. Limit ${limit}, Used ${used}${asked}. Please try again in ${goDuration(resetMs)}.`,
-    retryAfterSeconds: resetMs / 1000,
-  });
-}
-
-/** As OpenAI's headers write times: `120ms`, `1.2s`, `1m0s`. */
-export function goDuration(milliseconds: number): string {
-  const whole = Math.max(0, Math.ceil(milliseconds));
-  if (whole < 1000) return `${whole}ms`;
-  const minutes = Math.floor(whole / 60_000);
-  const seconds = `${(whole % 60_000) / 1000}s`;
-  return minutes > 0 ? `${minutes}m${seconds}` : seconds;
 }

@@ -1,8 +1,8 @@
-import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { StreamRoute, WatchedStream } from '../replies/watched-stream.ts';
 import { type KeyLimits, NO_LIMITS } from './key-list.ts';
+import { rateLimited, tooManyStreams } from './limit-reached.ts';
 import type { QueueDepths } from './queue-depths.ts';
-import { type CounterBound, type RateLimits, type RateUnit, rateLimited } from './rate-limits.ts';
+import type { CounterBound, RateLimits, RateUnit } from './rate-limits.ts';
 import type { StreamSlots } from './stream-slots.ts';
 
 /** What a running stream used is told so often. */
@@ -19,6 +19,8 @@ export interface Asker {
 export interface AskedStream {
   route: StreamRoute;
   opening: { kind: string; speech?: string | undefined };
+  /** Of the text that it will speak, where that is known: they are spent when it is let in. */
+  characters?: number;
 }
 
 /** A stream's leave to be opened. */
@@ -35,6 +37,15 @@ interface Admitted extends Asker {
   toldSeconds: number;
   /** It was not watched when last looked for. */
   isMissed: boolean;
+}
+
+/** What a stream would use of a limit. */
+interface WantedUse {
+  unit: RateUnit;
+  /** 0: none. */
+  limit: number;
+  /** Where it is known. */
+  amount?: number | undefined;
 }
 
 export interface StreamAdmissionOptions {
@@ -60,7 +71,7 @@ export class StreamAdmission {
   /**
    * Throws `server_is_overloaded` when a queue is full, `rate_limit_exceeded` when the tenant has all
    * its streams, or has used up what this one would use more of. One round trip for a tenant with
-   * limits, in which its request is counted too; none for others.
+   * limits, in which its request is counted too; one more where characters are spent; none for others.
    */
   async admit(asker: Asker, asked: AskedStream): Promise<Leave> {
     const { tenantId, requestId } = asker;
@@ -68,6 +79,7 @@ export class StreamAdmission {
     const entered = depths.enter(Object.values(asked.route.queues));
     try {
       await this.#admit(asker, asked);
+      await this.#spend(asker, asked);
     } catch (error) {
       entered();
       slots.free(tenantId, requestId);
@@ -91,29 +103,38 @@ export class StreamAdmission {
   }
 
   /** All at once; a place that is refused for another reason is not taken, not even for a moment. */
-  async #admit(asker: Asker, { route, opening }: AskedStream): Promise<void> {
+  async #admit(asker: Asker, { route, opening, characters }: AskedStream): Promise<void> {
     const { tenantId, limits, requestId, counted } = asker;
     const { rates, slots } = this.#options;
-    const isSpokenChat = opening.kind === 'chat' && opening.speech !== undefined;
-    // A request's own text is counted before; here what is only known when it is there.
-    const spent: [RateUnit, number][] = [
-      ['characters', isSpokenChat ? limits.charactersPerMinute : 0],
-      ['audio-seconds', route.queues.stt === undefined ? 0 : limits.audioSecondsPerMinute],
+    const speaks = characters !== undefined || (opening.kind === 'chat' && opening.speech);
+    // Where the amount is not known yet, a last one must be left.
+    const wanted: WantedUse[] = [
+      { unit: 'characters', limit: speaks ? limits.charactersPerMinute : 0, amount: characters },
+      { unit: 'audio-seconds', limit: route.queues.stt ? limits.audioSecondsPerMinute : 0 },
     ];
-    const looked = spent.filter(([, limit]) => limit > 0);
-    const bounds = looked.map(([unit, limit]) => rates.bound(unit, tenantId, limit - 1));
+    const limited = wanted.filter(({ limit }) => limit > 0);
+    const bounds = limited.map(({ unit, limit, amount = 1 }) =>
+      rates.bound(unit, tenantId, limit - amount),
+    );
     if (counted) bounds.push(rates.bound('requests', tenantId, limits.requestsPerMinute));
     const take = (within: CounterBound[]) =>
       limits.streams === 0 || slots.take(tenantId, requestId, limits.streams, within);
     const place = take(bounds);
-    await settled([place, counted, ...looked.map((look) => this.#look(tenantId, ...look))]);
+    await settled([place, counted, ...limited.map((use) => this.#look(tenantId, use))]);
     // It was its own request that was allowed last: a later one went beyond the bound.
     if (!((await place) ?? (await take([])))) throw tooManyStreams(limits.streams);
   }
 
-  async #look(tenantId: string, unit: RateUnit, limit: number): Promise<void> {
+  async #look(tenantId: string, { unit, limit, amount }: WantedUse): Promise<void> {
     const usage = await this.#options.rates.look(unit, tenantId, limit);
-    if (usage.used >= limit) throw rateLimited(unit, usage);
+    if (usage.used + (amount ?? 1) > limit) throw rateLimited(unit, usage, amount);
+  }
+
+  /** Behind its place: who is refused one has spent nothing. */
+  async #spend({ tenantId, limits }: Asker, { characters = 0 }: AskedStream): Promise<void> {
+    const { charactersPerMinute: limit } = limits;
+    if (limit > 0 && characters > 0)
+      await this.#options.rates.spend('characters', tenantId, characters, limit);
   }
 
   /**
@@ -185,10 +206,3 @@ async function settled(promises: unknown[]): Promise<void> {
   const refused = (await Promise.allSettled(promises)).find(({ status }) => status === 'rejected');
   if (refused?.status === 'rejected') throw refused.reason;
 }
-
-/** When one of them ends is not known; they are short. */
-const tooManyStreams = (limit: number): VoiceError =>
-  new VoiceError('rate_limit_exceeded', {
-    message: `Rate limit reached for concurrent streams. Limit ${limit}, Used ${limit}, Requested 1. Please try again when one of them has ended.`,
-    retryAfterSeconds: 1,
-  });
