@@ -12,7 +12,7 @@ describe('what the model is asked', () => {
     const asked = { messages: [user], model: 'x', temperature: 0.5, seed: 7 };
     const ours = {
       ...{ stream: false, modalities: ['text', 'audio'], audio: { voice: 'a', format: 'wav' } },
-      ...{ voice: 'alloy', speed: 1.5, instructions: 'warmly' },
+      ...{ voice: 'alloy', speed: 1.5, instructions: 'warmly', background: false },
     };
     expect(forwarded({ ...asked, ...ours })).toStrictEqual({ ...asked, model: 'm', stream: true });
     expect(parse({ ...asked, ...ours })).toMatchObject({
@@ -61,6 +61,8 @@ it.each([
   ['no messages', {}, 'missing_required_parameter', 'messages'],
   ['more than one answer', { messages: [user], n: 2 }, 'unsupported_value', 'n'],
   ['stream a text', { messages: [user], stream: 'yes' }, 'invalid_type', 'stream'],
+  ['a background', { messages: [user], background: true }, 'unsupported_parameter', 'background'],
+  ['background a text', { messages: [user], background: 'x' }, 'invalid_type', 'background'],
   ['speed', { messages: [user], speed: 9 }, 'decimal_above_max_value', 'speed'],
   ['voice a number', { messages: [user], voice: 1 }, 'invalid_type', 'voice'],
   [

@@ -1,5 +1,5 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
-import type { z } from 'zod';
+import { z } from 'zod';
 import {
   type ChatMessage,
   type ParsedChatRequest,
@@ -10,9 +10,12 @@ import { type JsonBody, parseBody } from './json-body.ts';
 import { speechRequestSchema } from './speech-request.ts';
 
 const { voice, speed, instructions } = speechRequestSchema.shape;
+const background = z.boolean().nullish();
 
 /** A chat, and what `/v1/audio/speech` calls its voice. */
-export const assistantRequestSchema = chatRequestSchema.extend({ voice, speed, instructions });
+export const assistantRequestSchema = chatRequestSchema.extend({
+  ...{ voice, speed, instructions, background },
+});
 
 /** What a voice assistant is asked: a chat whose text is streamed and whose speech is played here. */
 export interface AssistantRequest {
@@ -23,12 +26,20 @@ export interface AssistantRequest {
 }
 
 /** The client's way to get the answer, not the model's business. */
-const OURS = new Set(['voice', 'speed', 'instructions', 'stream', 'modalities', 'audio']);
+const OURS = new Set([
+  'voice',
+  'speed',
+  'instructions',
+  'stream',
+  'modalities',
+  'audio',
+  'background',
+]);
 
 /**
  * Checks a body like a chat's. `stream`, `modalities` and `audio` are checked and mean nothing here:
  * the answer is always streamed text. Throws the contract's 400s, and `unsupported_value` for more
- * than one answer.
+ * than one answer, `unsupported_parameter` for one in the background: it is heard here and now.
  */
 export function parseAssistantRequest(
   body: JsonBody,
@@ -39,6 +50,13 @@ export function parseAssistantRequest(
     throw new VoiceError('unsupported_value', {
       param: 'n',
       message: `Unsupported value: 'n' does not support ${request.n} here: one answer is spoken. Send one request per answer.`,
+    });
+  }
+  if (request.background === true) {
+    throw new VoiceError('unsupported_parameter', {
+      param: 'background',
+      message:
+        "Unsupported parameter: 'background' is not supported here: the answer is played now.",
     });
   }
   const kept = Object.entries(body.value).filter(([key]) => !OURS.has(key));

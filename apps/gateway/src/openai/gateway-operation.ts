@@ -28,13 +28,13 @@ export interface GatewayOperation {
 
 export const EVENTS = 'text/event-stream';
 
-/** A field of ours in the bodies of chat and speech; no engine sees it. */
-export const backgroundField = z
-  .boolean()
-  .nullish()
-  .describe(
-    'The stream goes on to its end without its client, and can be read again: `/v1/streams/{id}/events` and `/audio`. The header `x-stream-resume: 1` asks for the same, for a short while without its client; so does an `Idempotency-Key`, with which the same request is answered again instead of done twice.',
-  );
+const BACKGROUND =
+  'The stream goes on to its end without its client, and can be read again: `/v1/streams/{id}/events` and `/audio`. The header `x-stream-resume: 1` asks for the same, for a short while without its client; so does an `Idempotency-Key`, with which the same request is answered again instead of done twice.';
+
+/** A field of ours in the bodies of chat, speech and transcriptions; no engine sees it. */
+export const backgroundField = z.boolean().nullish().describe(BACKGROUND);
+/** The same in a form. */
+export const backgroundFormField = { type: 'boolean', default: false, description: BACKGROUND };
 
 /** Of every reply that is a stream's. */
 export const STREAM_HEADERS = z.object({

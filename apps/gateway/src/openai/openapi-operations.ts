@@ -6,6 +6,7 @@ import { CHAT_OPERATION } from './chat-operation.ts';
 import { FILE_OPERATIONS } from './file-operations.ts';
 import {
   backgroundField,
+  backgroundFormField,
   EVENTS,
   type GatewayOperation,
   SOUND_HEADERS,
@@ -31,6 +32,7 @@ const translationForm = {
     prompt: { type: 'string' },
     response_format: { type: 'string', enum: [...TRANSCRIPT_FORMATS], default: 'json' },
     temperature: { type: 'number', minimum: 0, maximum: 1 },
+    background: backgroundFormField,
   },
 };
 
@@ -57,7 +59,7 @@ export const OPERATIONS: GatewayOperation[] = [
     tag: 'chat',
     summary: 'Answers a conversation in plain text, and speaks it on the server',
     description:
-      'The text comes while it is written, whatever `stream` says, and the speech is played by the server’s `AUDIO_PLAYER`.',
+      'The text comes while it is written, whatever `stream` says, and the speech is played by the server’s `AUDIO_PLAYER`. What is heard here cannot be heard again: `background`, `x-stream-resume` and `Idempotency-Key` are refused.',
     body: assistantRequestSchema,
     examples: { 'a text': { messages: [{ role: 'user', content: 'Hello!' }] } },
     headers: STREAM_HEADERS,
@@ -79,7 +81,7 @@ export const OPERATIONS: GatewayOperation[] = [
     tag: 'audio',
     summary: 'Writes down what a recording says',
     form: transcriptionForm,
-    body: jsonTranscriptionSchema,
+    body: jsonTranscriptionSchema.extend({ background: backgroundField }),
     headers: STREAM_HEADERS,
     answers: TRANSCRIPT_TYPES,
   },
@@ -89,7 +91,7 @@ export const OPERATIONS: GatewayOperation[] = [
     tag: 'audio',
     summary: 'Writes down in English what a recording says',
     form: translationForm,
-    body: jsonTranscriptionSchema,
+    body: jsonTranscriptionSchema.extend({ background: backgroundField }),
     headers: STREAM_HEADERS,
     answers: TRANSCRIPT_TYPES,
   },

@@ -90,6 +90,14 @@ export function parseTranscriptionForm(fields: Map<string, string[]>): Transcrip
   return form;
 }
 
+const backgroundSchema = z.object({ background: booleanText.optional() });
+
+/** Whether the stream is to go on without its client: a field of ours. Throws `invalid_value`. */
+export function asksForBackground(fields: Map<string, string[]>): boolean {
+  const background = fields.get('background')?.at(-1) || undefined;
+  return parseBody(backgroundSchema, dropUndefined({ background })).background ?? false;
+}
+
 /** What a job is told of the form. */
 export function heardHow({
   language,

@@ -577,3 +577,13 @@ describe('a shutdown', () => {
     await open();
   }
 });
+
+it.each([
+  ['Idempotency-Key', { 'idempotency-key': 'once' }],
+  ['x-stream-resume', { 'x-stream-resume': '1' }],
+])('refuses %s: what is played cannot be had again', async (param, headers) => {
+  await open();
+  const refused = await ask({}, { headers: { 'content-type': 'application/json', ...headers } });
+  await expectError(refused, { status: 400, code: 'unsupported_parameter', param });
+  expect(llm.jobs).toHaveLength(0);
+});

@@ -5,6 +5,7 @@ import { readJsonBody } from '../openai/json-body.ts';
 import { replyAssistant, replyAssistantText } from '../replies/assistant-reply.ts';
 import { type ChatVoice, answerChatByStream } from './chat-stream.ts';
 import { chooseChatVoice } from './chat-voice.ts';
+import { refuseResume } from './resume-request.ts';
 
 /** All that the model writes is shown, code as well. */
 const CONTENT = 'full';
@@ -13,6 +14,7 @@ const CONTENT = 'full';
 export function assistant(context: GatewayContext): Handler<GatewayEnv> {
   const { config, directory, player } = context;
   return async (c) => {
+    refuseResume(c);
     const body = await readJsonBody(c, config.MAX_UPLOAD_BYTES);
     const asked = parseAssistantRequest(body, config.SYSTEM_PROMPT);
     const { chat: request } = asked;

@@ -5,7 +5,11 @@ import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { answerOnce } from '../idempotency/answer-once.ts';
 import { isJsonType } from '../openai/json-body.ts';
 import { readJsonUpload } from '../openai/json-upload.ts';
-import { heardHow, parseTranscriptionForm } from '../openai/transcription-form.ts';
+import {
+  asksForBackground,
+  heardHow,
+  parseTranscriptionForm,
+} from '../openai/transcription-form.ts';
 import { type Upload, readUpload } from '../openai/upload.ts';
 import { replyTranscription, replyTranscriptionEvents } from '../replies/transcription-reply.ts';
 import { type Resume, leasedContext, readResume } from './resume-request.ts';
@@ -24,7 +28,8 @@ export function audioTranscriptions(
       : await readUpload(c.env.incoming, blobs, config.MAX_UPLOAD_BYTES);
     let resume: Resume | undefined;
     try {
-      resume = readResume(c, { content: contentOf(upload) });
+      const background = asksForBackground(upload.fields);
+      resume = readResume(c, { background, content: contentOf(upload) });
       const context = leasedContext(gateway, resume);
       const request = { operation, upload, resume };
       return await answerOnce(c, context, resume, () => transcribe(c, context, request));

@@ -52,6 +52,17 @@ export function readResume(
   return { streamId: createStreamId(), background, idempotency, isOpen: false, isKept: false };
 }
 
+/** For a route whose answer nobody can have again. Throws `unsupported_parameter` to who relies on it. */
+export function refuseResume(c: Context<GatewayEnv>): void {
+  const resume = readResume(c, { content: '' });
+  if (!resume) return;
+  const param = resume.idempotency ? 'Idempotency-Key' : 'x-stream-resume';
+  throw new VoiceError('unsupported_parameter', {
+    param,
+    message: `Unsupported header: '${param}' is not supported here: the answer is played once.`,
+  });
+}
+
 /** The request's `Idempotency-Key`, for the answer to `content`. Throws `invalid_value`. */
 export function readIdempotencyKey(c: Context<GatewayEnv>, content: string): Resume['idempotency'] {
   const key = c.req.header('idempotency-key');

@@ -298,6 +298,29 @@ describe('without its client', () => {
     expect(await readEvents(await comeBack(streamId))).toHaveLength(WORDS.length + 1);
   });
 
+  it.each(['transcriptions', 'translations'])('%s take it as a field', async (operation) => {
+    const hear = (background: string) => {
+      const form = new FormData();
+      const wav = Buffer.concat([Buffer.from('RIFF0000WAVE'), Buffer.alloc(100)]);
+      form.set('file', new Blob([wav]), 'a.wav');
+      form.set('background', background);
+      const headers = { authorization: `Bearer ${KEY}` };
+      const url = `${first.url}/v1/audio/${operation}`;
+      return fetch(url, { method: 'POST', headers, body: form });
+    };
+    const heard = await hear('true');
+    await heard.text();
+    const [kept] = await redis.hmget(`antiphon:{${idFrom(heard)}}:state`, 'kept');
+    expect(JSON.parse(kept ?? '{}')).toMatchObject({ background: true });
+    expect((await comeBack(idFrom(heard))).status).toBe(200);
+    await expectError(await hear('perhaps'), {
+      ...{ status: 400, code: 'invalid_value', param: 'background' },
+    });
+    const plain = await hear('false');
+    await plain.text();
+    expect((await comeBack(idFrom(plain))).status).toBe(400);
+  });
+
   it('what asks for it reaches no engine', async () => {
     goOn.resolve();
     await readEvents(await chat({ background: true, top_k: 3 }));
