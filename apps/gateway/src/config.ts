@@ -1,12 +1,11 @@
+import { commonConfig, loadConfig } from '@antiphon/shared/runtime/load-config';
 import {
   commaList,
-  commonConfig,
   flag,
-  loadConfig,
   milliseconds,
   port,
   wholeNumber,
-} from '@antiphon/shared/runtime/load-config';
+} from '@antiphon/shared/services/variables';
 import { JOB_CATALOG } from '@antiphon/shared/jobs/job-catalog';
 import { z } from 'zod';
 import { webhookConfig } from './webhooks/webhook-config.ts';
@@ -29,11 +28,11 @@ const schema = z
     ...commonConfig,
     PORT: port(8000),
     HOST: z.string().default('127.0.0.1'),
-    API_KEYS: commaList(),
+    API_KEYS: commaList().default([]),
     API_KEYS_FILE: z.string().optional(),
     AUTH_DISABLED: flag(),
     PUBLIC_LISTS: flag(),
-    CORS_ORIGINS: commaList(),
+    CORS_ORIGINS: commaList().default([]),
     /** Of each key that has none of its own; 0: none. */
     RATE_LIMIT_REQUESTS_PER_MINUTE: wholeNumber(0),
     RATE_LIMIT_CHARACTERS_PER_MINUTE: wholeNumber(0),
@@ -63,10 +62,12 @@ const schema = z
     DEFAULT_CHAT_MODEL: z.string().optional(),
     DEFAULT_SPEECH_MODEL: z.string().optional(),
     DEFAULT_TRANSCRIPTION_MODEL: z.string().optional(),
-    MODEL_ALIASES: commaList().refine(
-      (pairs) => pairs.every((pair) => /^[^=]+=[^=]+$/.test(pair)),
-      'must be alias=model, separated by commas',
-    ),
+    MODEL_ALIASES: commaList()
+      .refine(
+        (pairs) => pairs.every((pair) => /^[^=]+=[^=]+$/.test(pair)),
+        'must be alias=model, separated by commas',
+      )
+      .default([]),
     QUEUE_TIMEOUT_MS: milliseconds(queueMs),
     FIRST_EVENT_TIMEOUT_MS: milliseconds(firstEventMs),
     IDLE_TIMEOUT_MS: milliseconds(idleMs),

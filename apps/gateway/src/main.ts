@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { warmAudioEncoders } from '@antiphon/shared/audio/create-audio-encoder';
 import { audioPlayers } from '@antiphon/shared/players/index';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
-import { checkRedis, isAnswering, openRedis, whenReady } from '@antiphon/shared/queue/redis';
-import { createEngine } from '@antiphon/shared/queue/stage-worker';
+import { isAnswering, openConnections, openRedis, whenReady } from '@antiphon/shared/queue/redis';
+import { createEngine } from '@antiphon/shared/runtime/create-engine';
 import { type Logger, createLogger } from '@antiphon/shared/runtime/logger';
 import { collectProcessMetrics, countReconnects } from '@antiphon/shared/runtime/metrics';
 import { type RunningProcess, runProcess } from '@antiphon/shared/runtime/run-process';
@@ -50,25 +50,14 @@ async function openPlayer({ AUDIO_PLAYER: name }: GatewayConfig, logger: Logger)
     .service;
 }
 
-/** Checks Redis first: a fault there is one line at start. */
-async function openConnections({ REDIS_URL, STREAM_REDIS_URL }: GatewayConfig, onError: OnError) {
-  const streamUrl = STREAM_REDIS_URL ?? REDIS_URL;
-  await checkRedis(REDIS_URL, 'REDIS_URL');
-  if (streamUrl !== REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
-  return {
-    queue: openRedis(REDIS_URL, { role: 'command', onError }),
-    batches: openRedis(REDIS_URL, { role: 'subscriber', onError }),
-    stream: openRedis(streamUrl, { role: 'command', onError }),
-    subscriber: openRedis(streamUrl, { role: 'subscriber', onError }),
-  };
-}
-
 async function start(): Promise<RunningProcess> {
   const config = readConfig();
   const logger = createLogger('gateway', config.LOG_LEVEL);
   const keys = openKeys(config, logger);
   const onError = (error: Error) => logger.warn({ err: error }, 'redis');
-  const connections = await openConnections(config, onError);
+  const opened = await openConnections(config, 'command', logger);
+  const batches = openRedis(config.REDIS_URL, { role: 'subscriber', onError });
+  const connections = { ...opened, batches };
   const { queue: queueRedis, stream: streamRedis, subscriber: subscriberRedis } = connections;
   const gatewayId = randomUUID();
   const log = new StreamLog(streamRedis);

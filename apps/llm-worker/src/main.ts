@@ -1,4 +1,5 @@
-import { createEngine, startStageWorker } from '@antiphon/shared/queue/stage-worker';
+import { startStageWorker } from '@antiphon/shared/queue/stage-worker';
+import { createEngine } from '@antiphon/shared/runtime/create-engine';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { runProcess } from '@antiphon/shared/runtime/run-process';
 import { openBlobStore } from '@antiphon/shared/storage/open-blob-store';

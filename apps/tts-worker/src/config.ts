@@ -1,5 +1,6 @@
-import { loadConfig, milliseconds, wholeNumber } from '@antiphon/shared/runtime/load-config';
 import { workerConfig } from '@antiphon/shared/queue/stage-worker';
+import { loadConfig } from '@antiphon/shared/runtime/load-config';
+import { milliseconds, wholeNumber } from '@antiphon/shared/services/variables';
 import { z } from 'zod';
 
 /** For the chosen engines, which parse their own variables. */

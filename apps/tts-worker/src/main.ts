@@ -1,9 +1,6 @@
 import { availableParallelism } from 'node:os';
-import {
-  createEngine,
-  type StageContext,
-  startStageWorker,
-} from '@antiphon/shared/queue/stage-worker';
+import { type StageContext, startStageWorker } from '@antiphon/shared/queue/stage-worker';
+import { createEngine } from '@antiphon/shared/runtime/create-engine';
 import { createLogger } from '@antiphon/shared/runtime/logger';
 import { runProcess } from '@antiphon/shared/runtime/run-process';
 import { SpeechCache } from '@antiphon/shared/storage/speech-cache';

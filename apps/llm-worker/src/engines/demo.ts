@@ -93,10 +93,11 @@ export const demo = defineEngine({
   defaultBatchConcurrency: 64,
   config: z
     .object({
-      LLM_DEMO_TOKENS_PER_SECOND: z.preprocess(
-        (value) => (value === '' ? undefined : value),
-        z.coerce.number('must be a number').min(0).max(1_000_000).default(60),
-      ),
+      LLM_DEMO_TOKENS_PER_SECOND: z.coerce
+        .number('must be a number')
+        .min(0)
+        .max(1_000_000)
+        .default(60),
     })
     .transform(({ LLM_DEMO_TOKENS_PER_SECOND: tokensPerSecond }) => ({ tokensPerSecond })),
   create: async ({ tokensPerSecond }): Promise<AIService> => new DemoService(tokensPerSecond),

@@ -1,11 +1,7 @@
 import { z } from 'zod';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { defineEngine } from '@antiphon/shared/services/define-engine';
-import {
-  commaList,
-  openAIConfig,
-  UPSTREAM_BATCH_CONCURRENCY,
-} from '@antiphon/shared/services/openai-config';
+import { openAIConfig, UPSTREAM_BATCH_CONCURRENCY } from '@antiphon/shared/services/openai-config';
 import {
   createOpenAIUpstream,
   type OpenAIUpstream,
@@ -17,6 +13,7 @@ import type {
   TTSService,
 } from '@antiphon/shared/services/tts-service';
 import { readBody } from '@antiphon/shared/services/upstream-body';
+import { commaList } from '@antiphon/shared/services/variables';
 import { readSpeechBody } from './openai/speech-body.ts';
 import { voiceList } from './openai/voice-list.ts';
 
@@ -28,11 +25,8 @@ const HAS_LETTER_OR_DIGIT = /[\p{L}\p{N}]/u;
 
 const config = openAIConfig('tts').and(
   z.object({
-    TTS_OPENAI_VOICES: commaList(),
-    TTS_OPENAI_SAMPLE_RATE_HZ: z.preprocess(
-      (value) => (value === '' ? undefined : value),
-      z.coerce.number().int().min(8000).max(192_000).default(24_000),
-    ),
+    TTS_OPENAI_VOICES: commaList().optional(),
+    TTS_OPENAI_SAMPLE_RATE_HZ: z.coerce.number().int().min(8000).max(192_000).default(24_000),
   }),
 );
 

@@ -1,6 +1,7 @@
 import { freePort, startRedis } from '@antiphon/testing/redis';
-import { afterEach, expect, it } from 'vitest';
-import { checkRedis, redactRedisUrl } from './redis.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { pino } from 'pino';
+import { checkRedis, openConnections, redactRedisUrl } from './redis.ts';
 
 const open: { close(): Promise<void> }[] = [];
 afterEach(async () => {
@@ -36,6 +37,36 @@ it('refuses a Redis that evicts', async () => {
   await expect(checkRedis(server.url, 'REDIS_URL')).rejects.toThrow(
     /maxmemory-policy is 'allkeys-lru'.*config set maxmemory-policy noeviction/,
   );
+});
+
+describe('the connections of a process', () => {
+  const warningsOf = async (urls: Parameters<typeof openConnections>[0]) => {
+    const lines: { level: number; msg: string }[] = [];
+    const logger = pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) });
+    const connections = await openConnections(urls, 'patient', logger);
+    for (const redis of Object.values(connections)) redis.disconnect();
+    return lines.map(({ msg }) => msg);
+  };
+
+  it('are warned of a Redis that others reach without a password, once', async () => {
+    const { port } = await start();
+    const REDIS_URL = `redis://0.0.0.0:${port}`;
+    const expected = [expect.stringMatching(/^REDIS_URL: Redis at .* asks for no password/)];
+    expect(await warningsOf({ REDIS_URL })).toEqual(expected);
+    expect(await warningsOf({ REDIS_URL, STREAM_REDIS_URL: REDIS_URL })).toEqual(expected);
+    const stream = { REDIS_URL: `redis://127.0.0.1:${port}`, STREAM_REDIS_URL: REDIS_URL };
+    expect(await warningsOf(stream)).toEqual([expect.stringMatching(/^STREAM_REDIS_URL: /)]);
+  });
+
+  it.each(['127.0.0.1', 'localhost'])('are not of one on %s', async (host) => {
+    const { port } = await start();
+    expect(await warningsOf({ REDIS_URL: `redis://${host}:${port}` })).toEqual([]);
+  });
+
+  it('are not of one that asks for a password', async () => {
+    const { port } = await start('--requirepass', 'right');
+    expect(await warningsOf({ REDIS_URL: `redis://:right@0.0.0.0:${port}` })).toEqual([]);
+  });
 });
 
 it('shows a URL without its password', () => {

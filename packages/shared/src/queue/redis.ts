@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Redis, type RedisOptions } from 'ioredis';
+import type { Logger } from '../runtime/logger.ts';
 import { defineStreamScripts, type ScriptedRedis } from '../streams/stream-scripts.ts';
 
 /**
@@ -85,6 +86,47 @@ function ping(redis: Redis): void {
 export function isAnswering(redis: Redis): boolean {
   const sinceMs = performance.now() - (answeredAtMs.get(redis) ?? Number.NEGATIVE_INFINITY);
   return redis.status === 'ready' && sinceMs < SILENCE_MS;
+}
+
+/** Where queues lie, and streams: there as well unless told. */
+interface RedisUrls {
+  REDIS_URL: string;
+  STREAM_REDIS_URL?: string | undefined;
+}
+
+/**
+ * What every process has, in the role that its commands need. Checks Redis first: a fault there is
+ * one line at start, not a process that waits for ever. Rejects as `checkRedis` does.
+ */
+export async function openConnections(
+  { REDIS_URL, STREAM_REDIS_URL = REDIS_URL }: RedisUrls,
+  role: 'command' | 'patient',
+  logger: Logger,
+) {
+  const urls = { REDIS_URL, ...(STREAM_REDIS_URL === REDIS_URL ? {} : { STREAM_REDIS_URL }) };
+  for (const [variable, url] of Object.entries(urls)) {
+    await checkRedis(url, variable);
+    const warning = openToAll(url, variable);
+    if (warning !== undefined) logger.warn(warning);
+  }
+  const onError = (error: Error) => logger.warn({ err: error }, 'redis');
+  return {
+    queue: openRedis(REDIS_URL, { role, onError }),
+    stream: openRedis(STREAM_REDIS_URL, { role, onError }),
+    subscriber: openRedis(STREAM_REDIS_URL, { role: 'subscriber', onError }),
+  };
+}
+
+const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/;
+
+/**
+ * What to tell of a Redis that took us without a password, where others than this machine may reach
+ * it. Not a fault: in a network of containers a name may be as private.
+ */
+function openToAll(url: string, variable: string): string | undefined {
+  const { hostname, password, searchParams } = new URL(url);
+  if (password !== '' || searchParams.has('password') || LOOPBACK.test(hostname)) return undefined;
+  return `${variable}: Redis at ${redactRedisUrl(url)} asks for no password: whoever reaches it reads and changes everything; set one (requirepass, or an ACL user)`;
 }
 
 /** Resolves when the connection takes commands: a `command` connection refuses them until then. */

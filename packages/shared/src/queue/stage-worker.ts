@@ -9,18 +9,12 @@ import { batchQueueName } from '../jobs/batch-line-job.ts';
 import { type JobKind, type Stage, queueName } from '../jobs/job-catalog.ts';
 import { AdminAccess } from '../runtime/admin-access.ts';
 import { type HealthServer, startHealthServer } from '../runtime/health-server.ts';
-import {
-  ConfigError,
-  commonConfig,
-  milliseconds,
-  port,
-  wholeNumber,
-} from '../runtime/load-config.ts';
+import { commonConfig } from '../runtime/load-config.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { collectProcessMetrics, countReconnects } from '../runtime/metrics.ts';
 import type { RunningProcess } from '../runtime/run-process.ts';
 import { within } from '../runtime/within.ts';
-import type { Engine } from '../services/define-engine.ts';
+import { milliseconds, port, wholeNumber } from '../services/variables.ts';
 import type { BlobStore } from '../storage/blob-store.ts';
 import { openBlobStore } from '../storage/open-blob-store.ts';
 import { StreamLog } from '../streams/stream-log.ts';
@@ -29,7 +23,7 @@ import { EngineShare } from './engine-share.ts';
 import { countJobs } from './job-metrics.ts';
 import { JobProducer } from './job-producer.ts';
 import { type GiveUp, type JobHandler, JobWorker, createWorkerId } from './job-worker.ts';
-import { checkRedis, isAnswering, openRedis } from './redis.ts';
+import { isAnswering, openConnections } from './redis.ts';
 
 /** What every worker reads besides its engine's variables. */
 export const workerConfig = {
@@ -80,34 +74,6 @@ export interface StageWorkerOptions<Kind extends JobKind> {
   logger: Logger;
 }
 
-/**
- * Makes the chosen engine from its own variables. Throws ConfigError for an unknown name (with the
- * known ones), ZodError for its variables, and what the engine throws when it cannot be warmed.
- */
-export async function createEngine<Service>(
-  engines: Record<string, Engine<Service>>,
-  { name, variable }: { name: string; variable: string },
-  environment: NodeJS.ProcessEnv,
-  {
-    CONCURRENCY,
-    BATCH_CONCURRENCY,
-    logger,
-  }: { CONCURRENCY: number; BATCH_CONCURRENCY?: number; logger: Logger },
-): Promise<{ service: Service; concurrency: number; batchConcurrency: number }> {
-  const engine = Object.hasOwn(engines, name) ? engines[name] : undefined;
-  if (!engine) {
-    throw new ConfigError([
-      `${variable}: unknown engine '${name}'; known: ${Object.keys(engines).join(', ')}`,
-    ]);
-  }
-  const concurrency = CONCURRENCY || engine.defaultConcurrency;
-  const batchConcurrency = BATCH_CONCURRENCY || engine.defaultBatchConcurrency || concurrency;
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
-  const warn = (message: string) => logger.warn(message);
-  const service = await engine.createFrom(given, { concurrency, warn });
-  return { service, concurrency, batchConcurrency };
-}
-
 /** For each thing to be told on the way out; commands wait for a Redis that is away. */
 const REDIS_WAIT_MS = 250;
 
@@ -116,11 +82,12 @@ export async function startStageWorker<Kind extends JobKind>(
   options: StageWorkerOptions<Kind>,
 ): Promise<RunningProcess> {
   const { stage, engineName, config, concurrency, logger } = options;
-  const connections = await openConnections(config, logger);
-  const { queueRedis, streamRedis, onError } = connections;
-  const jobs = new JobProducer(queueRedis, onError);
+  const connections = await openConnections(config, 'patient', logger);
+  const { queue: queueRedis, stream: streamRedis } = connections;
+  const jobs = new JobProducer(queueRedis, (error) => logger.warn({ err: error }, 'redis'));
   const workerId = createWorkerId(stage);
-  const registry = openRegistry(config, connections);
+  const registry = new Registry();
+  countReconnects(registry, connections);
   const worker = createWorkers(options, connections, {
     ...{ log: new StreamLog(streamRedis), jobs, redis: queueRedis, logger, concurrency, registry },
     batches: new BatchStore(queueRedis),
@@ -155,7 +122,7 @@ export async function startStageWorker<Kind extends JobKind>(
       await within(REDIS_WAIT_MS, Promise.all([announcer.leave(), options.closeEngine()]));
       await health?.close();
       await within(REDIS_WAIT_MS, jobs.close());
-      connections.close();
+      for (const redis of Object.values(connections)) redis.disconnect();
     },
   };
 }
@@ -163,7 +130,7 @@ export async function startStageWorker<Kind extends JobKind>(
 /** Jobs that people wait for, and with what these leave of the engine, lines of batches. */
 function createWorkers<Kind extends JobKind>(
   options: StageWorkerOptions<Kind>,
-  { queueRedis, streamRedis, subscriber }: Connections,
+  { queue: queueRedis, stream: streamRedis, subscriber }: Connections,
   context: StageContext & { workerId: string },
 ): Pick<JobWorker<Kind>, 'start' | 'close'> {
   const { kind, stage, engineName, config, batchConcurrency, createLineHandler } = options;
@@ -204,41 +171,14 @@ function createWorkers<Kind extends JobKind>(
 
 type Connections = Awaited<ReturnType<typeof openConnections>>;
 
-/** Nothing of the process itself is measured where nobody can ask. */
-function openRegistry({ HEALTH_PORT }: WorkerConfig, connections: Connections): Registry {
-  const registry = new Registry();
-  const { queueRedis: queue, streamRedis: stream, subscriber } = connections;
-  countReconnects(registry, { queue, stream, subscriber });
-  if (HEALTH_PORT) collectProcessMetrics(registry);
-  return registry;
-}
-
 async function openHealthServer(
   { HEALTH_PORT, ADMIN_KEY }: WorkerConfig,
   isReady: () => boolean,
   registry: Registry,
 ): Promise<HealthServer | undefined> {
+  // Nothing of the process itself is measured where nobody can ask.
   if (HEALTH_PORT === 0) return undefined;
+  collectProcessMetrics(registry);
   const metrics = { registry, access: new AdminAccess(ADMIN_KEY) };
   return startHealthServer(HEALTH_PORT, { isReady, metrics });
-}
-
-/** Checks Redis first: a fault there is one line at start, not a process that waits for ever. */
-async function openConnections(config: WorkerConfig, logger: Logger) {
-  const streamUrl = config.STREAM_REDIS_URL ?? config.REDIS_URL;
-  await checkRedis(config.REDIS_URL, 'REDIS_URL');
-  if (streamUrl !== config.REDIS_URL) await checkRedis(streamUrl, 'STREAM_REDIS_URL');
-  const onError = (error: Error) => logger.warn({ err: error }, 'redis');
-  const queueRedis = openRedis(config.REDIS_URL, { role: 'patient', onError });
-  const streamRedis = openRedis(streamUrl, { role: 'patient', onError });
-  const subscriber = openRedis(streamUrl, { role: 'subscriber', onError });
-  return {
-    queueRedis,
-    streamRedis,
-    subscriber,
-    onError,
-    close() {
-      for (const redis of [queueRedis, streamRedis, subscriber]) redis.disconnect();
-    },
-  };
 }

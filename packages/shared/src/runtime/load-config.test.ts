@@ -1,14 +1,7 @@
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import {
-  ConfigError,
-  commaList,
-  commonConfig,
-  flag,
-  loadConfig,
-  milliseconds,
-  port,
-} from './load-config.ts';
+import { commaList, flag, milliseconds, port } from '../services/variables.ts';
+import { ConfigError, commonConfig, loadConfig } from './load-config.ts';
 
 const schema = z.object({
   ...commonConfig,

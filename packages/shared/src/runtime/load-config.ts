@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { flag, milliseconds, withoutEmpty } from '../services/variables.ts';
 
 /** Faults of the environment, all of them: `lines` has one sentence each, with the variable's name. */
 export class ConfigError extends Error {
@@ -11,13 +12,12 @@ export class ConfigError extends Error {
   }
 }
 
-/** Parses environment variables; an empty one counts as unset (compose passes those). */
+/** Parses environment variables; an empty one counts as unset. Throws ConfigError. */
 export function loadConfig<Schema extends z.ZodType>(
   schema: Schema,
   environment: NodeJS.ProcessEnv,
 ): z.output<Schema> {
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
-  const parsed = schema.safeParse(given);
+  const parsed = schema.safeParse(withoutEmpty(environment));
   if (!parsed.success) throw new ConfigError(configFaults(parsed.error));
   return parsed.data;
 }
@@ -26,41 +26,6 @@ export function loadConfig<Schema extends z.ZodType>(
 export function configFaults(error: z.ZodError): string[] {
   return error.issues.map(({ path, message }) => `${path.join('.') || 'environment'}: ${message}`);
 }
-
-/** A duration in ms; 0 only where `minimum` allows it. */
-export const milliseconds = (preset: number, minimum = 1) => wholeNumber(preset, minimum);
-
-export const wholeNumber = (preset: number, minimum = 0) =>
-  z
-    .string()
-    .regex(/^\d+$/, 'must be a whole number')
-    .transform(Number)
-    .refine(
-      (value) => value >= minimum && Number.isSafeInteger(value),
-      `must be ${minimum} or more`,
-    )
-    .default(preset);
-
-export const port = (preset: number) =>
-  wholeNumber(preset).refine((value) => value <= 65_535, 'must be a port: 0 to 65535');
-
-export const flag = (preset = false) =>
-  z
-    .enum(['true', 'false', '1', '0'], 'must be true or false')
-    .transform((value) => value === 'true' || value === '1')
-    .default(preset);
-
-/** `a, b,c` → `['a', 'b', 'c']`. */
-export const commaList = () =>
-  z
-    .string()
-    .transform((value) =>
-      value
-        .split(',')
-        .map((part) => part.trim())
-        .filter((part) => part !== ''),
-    )
-    .default([]);
 
 const redisUrl = z
   .string()

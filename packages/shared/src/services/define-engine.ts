@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { withoutEmpty } from './variables.ts';
 
 /** What an engine is told besides its own variables. */
 export interface EngineContext {
@@ -39,7 +40,10 @@ export interface Engine<Service> {
   defaultConcurrency: number;
   defaultBatchConcurrency?: number;
   config: z.ZodType;
-  /** Parses the variables and makes the engine; throws ZodError or what `create` throws. */
+  /**
+   * Parses the variables, of which an empty one counts as unset, and makes the engine; throws
+   * ZodError or what `create` throws.
+   */
   createFrom: (environment: NodeJS.ProcessEnv, context: EngineContext) => Promise<Service>;
 }
 
@@ -50,6 +54,7 @@ export function defineEngine<Schema extends z.ZodType, Service>(
   return {
     ...described,
     config,
-    createFrom: async (environment, context) => create(config.parse(environment), context),
+    createFrom: async (environment, context) =>
+      create(config.parse(withoutEmpty(environment)), context),
   };
 }

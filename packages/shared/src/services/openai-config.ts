@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Stage } from '../jobs/job-catalog.ts';
 import type { OpenAIUpstreamOptions } from './openai-upstream.ts';
+import { commaList, milliseconds } from './variables.ts';
 
 /** What the environment says about one stage's `openai` engine. */
 export interface OpenAIConfig extends OpenAIUpstreamOptions {
@@ -17,29 +18,10 @@ export const UPSTREAM_BATCH_CONCURRENCY = 4;
 
 const OPENAI_BASE_URL = 'https://api.openai.com/v1';
 
-/** An empty variable is an unset one: compose passes those. */
-function unlessEmpty<Schema extends z.ZodType>(schema: Schema) {
-  return z.preprocess((value) => (value === '' ? undefined : value), schema);
-}
-
-const url = unlessEmpty(
-  z
-    .url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' })
-    .optional(),
-);
-const text = unlessEmpty(z.string().trim().optional());
-const milliseconds = (preset: number) =>
-  unlessEmpty(z.coerce.number('must be a number of ms').int().positive().default(preset));
-
-/** `a, b,c` as a list; unset when empty. */
-export const commaList = () =>
-  unlessEmpty(
-    z
-      .string()
-      .transform((value) => value.split(',').map((part) => part.trim()))
-      .transform((parts) => parts.filter((part) => part !== ''))
-      .optional(),
-  );
+const url = z
+  .url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' })
+  .optional();
+const text = z.string().trim().optional();
 
 /**
  * The variables of the `openai` engine of one stage: `OPENAI_BASE_URL`, `OPENAI_API_KEY`, the same
@@ -60,7 +42,7 @@ export function openAIConfig(stage: Stage) {
     UPSTREAM_IDLE_TIMEOUT_MS: milliseconds(60_000),
   });
   const ofStage = z.object({ [own.baseUrl]: url, [own.apiKey]: text });
-  const models = z.object({ [own.models]: commaList() });
+  const models = z.object({ [own.models]: commaList().optional() });
   return shared
     .and(ofStage)
     .and(models)
