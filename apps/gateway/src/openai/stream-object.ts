@@ -31,6 +31,7 @@ function isBegun({ seq, ...state }: StreamState): boolean {
 export const STREAM_FIELDS = [
   ...[
     'queueName',
+    'recordingsQueueName',
     'status',
     'kind',
     'model',

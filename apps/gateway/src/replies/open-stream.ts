@@ -10,7 +10,14 @@ import { type ClientConnection, ClientLeft } from './client-connection.ts';
 import { type StreamRoute, WatchedStream, mainStage } from './watched-stream.ts';
 
 /** What `openLog` itself knows of a stream's opening. */
-type FilledIn = 'tenantId' | 'gatewayId' | 'queueName' | 'maxLogBytes' | 'ttlMs' | 'logTtlMs';
+type FilledIn =
+  | 'tenantId'
+  | 'gatewayId'
+  | 'queueName'
+  | 'recordingsQueueName'
+  | 'maxLogBytes'
+  | 'ttlMs'
+  | 'logTtlMs';
 
 export interface OpenLogOptions {
   tenantId: string;
@@ -70,10 +77,13 @@ export async function openLog(
     opening.kind === 'transcription'
       ? Math.max(config.MAX_LOG_BYTES, TRANSCRIPT_LOG_BYTES)
       : config.MAX_LOG_BYTES;
-  const queueName = route.queues[mainStage(route)] ?? '';
+  const queueNames = {
+    queueName: route.queues[mainStage(route)] ?? '',
+    ...(route.recordingCount ? { recordingsQueueName: route.queues.stt ?? '' } : {}),
+  };
   return subscribeWhile(context, streamId, [
     log.open(
-      { ...opening, tenantId, gatewayId, queueName, maxLogBytes, ttlMs, logTtlMs },
+      { ...opening, tenantId, gatewayId, ...queueNames, maxLogBytes, ttlMs, logTtlMs },
       streamId,
     ),
     tenantStreams.add(tenantId, streamId),

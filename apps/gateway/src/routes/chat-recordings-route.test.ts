@@ -22,10 +22,13 @@ let speaker: ScriptedWorker<'chat'>;
 let tts: ScriptedWorker<'speech'>;
 let stt: ScriptedWorker<'transcription'>;
 let failure: VoiceError | undefined;
+/** What the ears wait for. */
+let held: Promise<void> | undefined;
 
 /** Keeps what it "hears", as the stt-worker does. */
 const listen: JobHandler<'transcription'> = async ({ job, producer, signal }) => {
   if (failure) throw failure;
+  await held;
   const { transcriptKey, keepMs, partIndex } = job.chatPart ?? {};
   const heard = { text: 'hello', durationSeconds: HEARD_SECONDS };
   await gateway.context.transcripts.keep(transcriptKey ?? '', heard, keepMs ?? 0);
@@ -65,6 +68,7 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   failure = undefined;
+  held = undefined;
   await until(async () => (await gateway.blobNames()).length === 0, { what: 'no recording left' });
 });
 afterAll(async () => {
@@ -344,4 +348,32 @@ describe('an answer that is named by its audio.id', () => {
     });
     expect(llm.jobs.at(-1)).not.toHaveProperty('hasTranscripts');
   });
+});
+
+it('a chat whose recordings wait to be heard is told its place among those', async () => {
+  const { promise, resolve: goOn } = Promise.withResolvers<void>();
+  held = promise;
+  const open = async () => {
+    const list = (await (await fetch(`${gateway.url}/v1/streams`)).json()) as {
+      data: { id: string; stage: string }[];
+    };
+    return list.data;
+  };
+  const placeOf = async (index: number) => {
+    const { id } = (await open())[index] ?? {};
+    const stream = await (await fetch(`${gateway.url}/v1/streams/${id}`)).json();
+    return (stream as { queue_position?: number }).queue_position;
+  };
+  const answers = Array.from({ length: 4 }, () => post(ask(recording())));
+  await until(async () => {
+    const stages = (await open()).map(({ stage }) => stage);
+    return stages.length === 4 && stages.every((stage) => stage === 'transcribing');
+  });
+  for (const place of [1, 2]) {
+    answers.push(post(ask(recording())));
+    await until(async () => (await placeOf(3 + place)) === place, { what: `place ${place}` });
+  }
+  goOn();
+  const statuses = (await Promise.all(answers)).map(({ status }) => status);
+  expect(statuses).toEqual(answers.map(() => 200));
 });

@@ -2,7 +2,7 @@ import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { queuePosition } from '@antiphon/shared/queue/queue-counts';
 import type { Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
-import { STREAM_FIELDS, describeStream } from '../openai/stream-object.ts';
+import { STREAM_FIELDS, type StreamObject, describeStream } from '../openai/stream-object.ts';
 import { stopAllStreams, stopStream, throwUnavailable } from './stop-streams.ts';
 
 /** `GET /v1/streams`: what the caller's key has open, oldest first. */
@@ -26,14 +26,24 @@ export const streamById =
     c.header('x-stream-id', streamId);
     const described = describeStream(streamId, state);
     if (described.stage !== 'queued') return c.json(described);
-    const jobId = described.kind === 'speech' ? `${streamId}-0` : streamId;
-    const { queueName = '' } = state;
+    const { queueName, jobId } = firstJob(described, state);
     const position = await queuePosition(queueRedis, queueName, jobId).catch(throwUnavailable);
     return c.json({
       ...described,
       ...(position === undefined ? {} : { queue_position: position }),
     });
   };
+
+/** What is taken first of a stream that waits: of a chat with recordings the first of those. */
+function firstJob(
+  { id, kind }: StreamObject,
+  { queueName = '', recordingsQueueName }: Record<string, string>,
+): { queueName: string; jobId: string } {
+  if (recordingsQueueName !== undefined) {
+    return { queueName: recordingsQueueName, jobId: `${id}-t0` };
+  }
+  return { queueName, jobId: kind === 'speech' ? `${id}-0` : id };
+}
 
 /** `POST /v1/streams/{id}/cancel`. Never 409, which SDKs would send again. */
 export const streamCancel =

@@ -18,6 +18,8 @@ export interface StreamOpening {
   model: string;
   /** Where its first job waits. */
   queueName: string;
+  /** Where its recordings wait, before that. */
+  recordingsQueueName?: string;
   /** Bytes that may lie unread before producers have to wait (`MAX_LOG_BYTES`). */
   maxLogBytes: number;
   /** Life of an open stream's keys, ms: above its total deadline. */
