@@ -182,8 +182,8 @@ it('F13 clients that do not read are dropped, and hold 256 KiB each meanwhile', 
     `${SLOTS} dropped after ${tookMs} ms; the gateway held ${grown.toFixed(1)} MB more, ${(resident / MB).toFixed(0)} MB resident`,
   );
   for (const { bytesWritten } of calls) expect(bytesWritten).toBeLessThan(64 * MB);
-  // A piece of the log may be on its way into each socket besides.
-  expect(grown).toBeLessThan(SLOTS * 0.5 + 2);
+  // 2.5 MB were measured: what was read of the log lies there once more as frames of the answer.
+  expect(grown).toBeLessThan(5);
 }, 90_000);
 
 describe('F23 a stop', () => {
