@@ -1,25 +1,16 @@
 import { BacktickRuns } from './backtick-runs.ts';
-import { CodeFence } from './code-fence.ts';
+import { FenceStart } from './fence-start.ts';
 import { LineStart } from './line-start.ts';
+import { ProseLines } from './prose-lines.ts';
+import { RawBlock } from './raw-block.ts';
 import { TableStart } from './table-start.ts';
 import type { TextSink, Unit } from './text-sink.ts';
-import { UnspokenText } from './unspoken-text.ts';
 
-/** A fence's language and title; what is longer is a fence all the same. */
-const MOST_INFO_CHARACTERS = 200;
-
-type Mode =
-  /** The beginning of a line. */
-  | 'start'
-  | 'text'
-  /** A run of backticks in a line, and what it may have opened. */
-  | 'ticks'
-  /** Behind an opening fence, in its line. */
-  | 'info'
-  | 'fence'
-  /** A line of indented code, or a table's row. */
-  | 'raw'
-  | 'table';
+/**
+ * `start`: the beginning of a line; `ticks`: a run of backticks in it, and what that may have opened;
+ * `info`: behind an opening fence, in its line; `raw`: in code, or in a row of a table.
+ */
+type Mode = 'start' | 'text' | 'ticks' | 'info' | 'raw' | 'table';
 
 /**
  * The first stage: Markdown blocks. Prose goes on character by character once the beginning of its
@@ -27,29 +18,20 @@ type Mode =
  * closed lasts to the end.
  */
 export class BlockScanner implements TextSink {
-  readonly #sink: TextSink & { readonly muted: boolean };
-  readonly #unspoken: UnspokenText;
+  readonly #prose: ProseLines;
+  readonly #raw: RawBlock;
   readonly #ticks = new BacktickRuns();
   #mode: Mode = 'start';
   #start = new LineStart({ indentedCode: false, afterMarker: false, afterNumber: false });
   #table = new TableStart([]);
-  #fence: CodeFence | undefined;
-  /** The line of an opening fence. */
-  #info: Unit[] = [];
-  /** A line end that joins two lines, unless the next one begins a block. */
-  #lineEnd: Unit | undefined;
-  /** A list item's number: said only when text follows. */
-  #number: Unit[] = [];
+  #fence = new FenceStart([], 0, 0);
   #heading = false;
   #inList = false;
   #afterBlank = false;
-  #inTable = false;
-  /** Blank lines behind indented code, which belong to it when more code follows. */
-  #codeBlanks: string | undefined;
 
   constructor(sink: TextSink & { readonly muted: boolean }, onUnspoken: (raw: string) => void) {
-    this.#sink = sink;
-    this.#unspoken = new UnspokenText(onUnspoken);
+    this.#prose = new ProseLines(sink);
+    this.#raw = new RawBlock(onUnspoken);
   }
 
   character(character: string, offset: number): void {
@@ -57,45 +39,39 @@ export class BlockScanner implements TextSink {
   }
 
   boundary(): void {
-    this.#break();
+    this.#prose.break();
   }
 
   end(): void {
-    if (this.#mode === 'table') this.#endTable();
+    while (this.#mode === 'table') this.#endTable();
     if (this.#mode === 'start') this.#endStart();
     if (this.#mode === 'ticks') {
       if (this.#ticks.end() === 'text') this.#passTicks();
       else this.#show(this.#ticks.held);
     }
-    if (this.#mode === 'info') this.#show(this.#info);
-    this.#unspoken.end();
-    this.#sink.end();
+    if (this.#mode === 'info') this.#show(this.#fence.held);
+    this.#raw.end();
+    this.#prose.end();
   }
 
   #endStart(): void {
     const kind = this.#start.end();
     if (kind === 'fence') this.#show(this.#start.held);
-    else if (kind === 'text' || this.#number.length > 0) this.#beginText();
+    else if (kind === 'text' || this.#prose.hasNumber) this.#beginText();
   }
 
   #endTable(): void {
-    const { head, rule } = this.#table;
-    if (this.#table.isTable()) {
-      this.#mode = 'raw';
-      this.#show([...head, ...rule]);
-      return;
-    }
-    this.#releaseTable();
-    if (this.#mode === 'table') this.#endTable();
+    if (!this.#table.isTable()) return this.#releaseTable();
+    this.#mode = 'raw';
+    this.#show(this.#table.units);
   }
 
   #feed(unit: Unit): void {
-    if (this.#sink.muted) this.#sink.character(unit.character, unit.offset);
+    if (this.#prose.muted) this.#prose.pass(unit);
     else if (this.#mode === 'text') this.#text(unit);
     else if (this.#mode === 'start') this.#startLine(unit);
     else if (this.#mode === 'ticks') this.#readTicks(unit);
     else if (this.#mode === 'info') this.#readInfo(unit);
-    else if (this.#mode === 'fence') this.#readFence(unit);
     else if (this.#mode === 'raw') this.#readRaw(unit);
     else this.#readTable(unit);
   }
@@ -111,16 +87,16 @@ export class BlockScanner implements TextSink {
     if (kind === 'blank') this.#blankLine();
     else if (kind === 'text') this.#beginText();
     else if (kind === 'heading') {
-      this.#break();
+      this.#prose.break();
       this.#heading = true;
       this.#beginText();
     } else if (kind === 'item' || kind === 'number') this.#beginItem(start, kind);
     else if (kind === 'rule') {
-      this.#break();
+      this.#prose.break();
       this.#leaveStart();
       this.#nextLine();
     } else if (kind === 'fence') {
-      this.#info = start.held.slice(0, -1);
+      this.#fence = new FenceStart(start.held.slice(0, -1), start.contentStart, start.run);
       this.#mode = 'info';
       this.#readInfo(unit);
     } else if (kind === 'code') this.#beginCode(start);
@@ -128,13 +104,12 @@ export class BlockScanner implements TextSink {
   }
 
   #blankLine(): void {
-    const raw = this.#start.held.map(({ character }) => character).join('');
-    const codeBlanks = this.#codeBlanks === undefined ? undefined : this.#codeBlanks + raw;
-    if (this.#number.length > 0) this.#beginText();
-    this.#break();
-    this.#leaveStart();
+    const { held } = this.#start;
+    if (this.#prose.hasNumber) this.#beginText();
+    this.#prose.break();
+    this.#raw.addBlankLine(held.map(({ character }) => character).join(''));
+    this.#leaveLine();
     this.#afterBlank = true;
-    this.#codeBlanks = codeBlanks;
     this.#nextLine();
   }
 
@@ -143,50 +118,45 @@ export class BlockScanner implements TextSink {
     this.#mode = 'start';
     this.#heading = false;
     this.#ticks.reset();
-    const indentedCode = (this.#afterBlank || this.#codeBlanks !== undefined) && !this.#inList;
+    const indentedCode = (this.#afterBlank || this.#raw.isCode) && !this.#inList;
     this.#start = new LineStart({ indentedCode, afterMarker: false, afterNumber: false });
-  }
-
-  #break(): void {
-    this.#lineEnd = undefined;
-    this.#sink.boundary();
   }
 
   #beginText(): void {
     const { held, contentStart, indent, quoted, context } = this.#start;
     if (this.#afterBlank && indent < 2 && !quoted) this.#inList &&= context.afterMarker;
-    if (this.#lineEnd) this.#sink.character('\n', this.#lineEnd.offset);
-    this.#forward(this.#number);
+    this.#prose.join();
     this.#leaveStart();
     this.#mode = 'text';
     this.#feedAll(held.slice(contentStart));
   }
 
   #leaveStart(): void {
-    this.#lineEnd = undefined;
-    this.#number = [];
+    this.#raw.leave();
+    this.#leaveLine();
+  }
+
+  #leaveLine(): void {
+    this.#prose.forget();
     this.#afterBlank = false;
-    this.#inTable = false;
-    this.#codeBlanks = undefined;
   }
 
   #beginItem({ held, contentStart }: LineStart, kind: 'item' | 'number'): void {
     const content = held.slice(contentStart);
-    const number = kind === 'number' ? content : this.#number;
-    if (this.#number.length === 0) this.#break();
+    const number = kind === 'number' ? content : this.#prose.number;
+    if (!this.#prose.hasNumber) this.#prose.break();
     this.#leaveStart();
-    this.#number = number;
+    this.#prose.number = number;
     this.#inList = true;
-    const afterNumber = number.length > 0;
+    const afterNumber = this.#prose.hasNumber;
     this.#start = new LineStart({ indentedCode: false, afterMarker: true, afterNumber });
     if (kind === 'item') this.#feedAll(content);
   }
 
   #beginCode({ held }: LineStart): void {
-    this.#break();
-    if (this.#codeBlanks) this.#unspoken.add(this.#codeBlanks);
-    this.#leaveStart();
-    this.#codeBlanks = '';
+    this.#prose.break();
+    this.#raw.beginCode();
+    this.#leaveLine();
     this.#beginRaw(held);
   }
 
@@ -196,14 +166,13 @@ export class BlockScanner implements TextSink {
   }
 
   #readRaw({ character }: Unit): void {
-    this.#unspoken.add(character);
-    if (character === '\n') this.#nextLine();
+    if (this.#raw.add(character)) this.#nextLine();
   }
 
   /** A block that is not said begins: what is before it is said now. */
   #show(units: readonly Unit[]): void {
-    this.#break();
-    for (const { character } of units) this.#unspoken.add(character);
+    this.#prose.break();
+    this.#raw.show(units);
   }
 
   #text(unit: Unit): void {
@@ -211,10 +180,10 @@ export class BlockScanner implements TextSink {
       this.#mode = 'ticks';
       this.#readTicks(unit);
     } else if (unit.character === '\n') {
-      if (this.#heading) this.#break();
-      else this.#lineEnd = unit;
+      if (this.#heading) this.#prose.break();
+      else this.#prose.endLine(unit);
       this.#nextLine();
-    } else this.#sink.character(unit.character, unit.offset);
+    } else this.#prose.pass(unit);
   }
 
   #readTicks(unit: Unit): void {
@@ -229,52 +198,32 @@ export class BlockScanner implements TextSink {
   /** What was held at backticks is text. */
   #passTicks(): void {
     this.#mode = 'text';
-    this.#forward(this.#ticks.held);
+    this.#prose.passAll(this.#ticks.held);
     this.#ticks.held = [];
   }
 
-  #forward(units: readonly Unit[]): void {
-    for (const { character, offset } of units) this.#sink.character(character, offset);
-  }
-
   #readInfo(unit: Unit): void {
-    const { run, contentStart } = this.#start;
-    const mark = this.#info[contentStart]?.character ?? '';
-    if (unit.character === '`' && mark === '`') {
-      // A backtick behind it: inline code at the beginning of a line.
-      this.#start.held = this.#info;
-      const content = this.#info.slice(contentStart);
-      this.#start.contentStart = this.#info.length;
-      this.#beginText();
-      this.#ticks.reset(run);
-      this.#forward(content);
-      this.#text(unit);
-      return;
-    }
-    this.#info.push(unit);
-    const long = this.#info.length > contentStart + run + MOST_INFO_CHARACTERS;
-    if (unit.character === '\n' || long) this.#openFence(this.#info, mark, run);
+    const { held, contentStart, mark, run } = this.#fence;
+    const verdict = this.#fence.add(unit);
+    if (verdict === 'fence') this.#openFence(held, mark, run);
+    if (verdict !== 'text') return;
+    this.#start.held = held;
+    this.#start.contentStart = held.length;
+    this.#beginText();
+    this.#ticks.reset(run);
+    this.#prose.passAll(held.slice(contentStart));
+    this.#text(unit);
   }
 
-  #openFence(units: readonly Unit[], mark: string, run: number): void {
+  #openFence(opening: readonly Unit[], mark: string, run: number): void {
     this.#leaveStart();
-    this.#show(units);
-    this.#mode = 'fence';
-    this.#fence = new CodeFence(mark, run);
-    // The rest of a long opening line closes nothing.
-    if (units.at(-1)?.character !== '\n') this.#fence.add('.');
-  }
-
-  #readFence({ character }: Unit): void {
-    this.#unspoken.add(character);
-    if (this.#fence?.add(character)) this.#nextLine();
+    this.#prose.break();
+    this.#mode = 'raw';
+    this.#raw.openFence(opening, mark, run);
   }
 
   #beginPipe({ held }: LineStart): void {
-    if (this.#inTable) {
-      this.#beginRaw(held);
-      return;
-    }
+    if (this.#raw.isTable) return this.#beginRaw(held);
     this.#table = new TableStart(held);
     this.#mode = 'table';
   }
@@ -284,8 +233,8 @@ export class BlockScanner implements TextSink {
     if (verdict === 'text') this.#releaseTable();
     if (verdict !== 'table') return;
     this.#leaveStart();
-    this.#show([...this.#table.head, ...this.#table.rule]);
-    this.#inTable = true;
+    this.#show(this.#table.units);
+    this.#raw.beginTable();
     this.#nextLine();
   }
 

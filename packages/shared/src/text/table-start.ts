@@ -28,6 +28,10 @@ export class TableStart {
     return goesOn && this.rule.length <= MOST_LINE_CHARACTERS ? 'undecided' : 'text';
   }
 
+  get units(): Unit[] {
+    return [...this.head, ...this.rule];
+  }
+
   /** Whether it is one when nothing follows. */
   isTable(): boolean {
     const characters = new Set(this.rule.map(({ character }) => character));
