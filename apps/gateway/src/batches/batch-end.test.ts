@@ -132,6 +132,22 @@ it('results that lie in the store are read several at once', async () => {
   expect(most).toBe(8);
 });
 
+it('a line whose result is lost, or cannot be told, says so', async () => {
+  const untold = JSON.stringify({ type: 'completion', body: 'no JSON' });
+  await redis.hset(lineResultsKey(batch.id), '2', untold);
+  await redis.hdel(lineResultsKey(batch.id), '3');
+  await fileBlobs.delete(lineResultBlobId(batch.id, 5));
+  await fileBlobs.put(Readable.from(['{"type":"compl']), lineResultBlobId(batch.id, 7));
+  const { errorFile } = (await write())?.files ?? {};
+  const errors = (await readFile(join(directory, errorFile?.id ?? ''), 'utf8')).trimEnd();
+  expect(errors.split('\n').map((line) => JSON.parse(line) as unknown)).toMatchObject(
+    ['line-2', 'line-3', 'line-5', 'line-7'].map((customId) => ({
+      ...{ custom_id: customId, error: null },
+      response: { status_code: 500, body: { error: { message: 'The result was lost.' } } },
+    })),
+  );
+});
+
 describe('what lay between the lines', () => {
   const clear = (blobs: BlobStore, blobIds?: string[], signal = never) =>
     clearBatch({ fileBlobs: blobs, logger }, batch, { blobIds, signal });

@@ -1,11 +1,12 @@
+import { addAbortSignal } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { inputBlobId } from '@antiphon/shared/batches/batch-key';
-import type { BatchRecord } from '@antiphon/shared/batches/batch-record';
+import { type BatchRecord, isOver } from '@antiphon/shared/batches/batch-record';
 import type { LineProducer } from '@antiphon/shared/batches/line-producer';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { GatewayContext } from '../gateway-context.ts';
 import { chooseRoute } from './choose-route.ts';
-import { keepInput, openInput } from './input-blob.ts';
+import { InputGone, inputFault, keepInput, openInput } from './input-blob.ts';
 import { clearBatch } from './clear-batch.ts';
 import { LineFeed } from './line-feed.ts';
 import { STAGE_OF } from './line-plan.ts';
@@ -44,6 +45,10 @@ export class BatchRun {
   readonly #leastStandstillMs: number;
   #standstillMs: number;
   #retryMs = LEAST_RETRY_MS;
+  readonly #keptAtMs = performance.now();
+  /** Lines were fed, or have ended. */
+  #movedAtMs = performance.now();
+  #leaving = false;
   /** What is not needed any more, since its files were written here. */
   #blobIds: string[] | undefined;
 
@@ -53,12 +58,31 @@ export class BatchRun {
     this.#standstillMs = this.#leastStandstillMs;
   }
 
-  /** Resolves with whether the batch is over: not when the signal came first. Never rejects. */
+  get keptMs(): number {
+    return performance.now() - this.#keptAtMs;
+  }
+
+  /** For so long nothing has moved. */
+  get stoodMs(): number {
+    return performance.now() - this.#movedAtMs;
+  }
+
+  get isLeaving(): boolean {
+    return this.#leaving;
+  }
+
+  /** Ends the run after its present step: the batch is another's. */
+  leave(): void {
+    this.#leaving = true;
+    this.#wake.call();
+  }
+
+  /** Resolves with whether the batch is over: not when it was left, or the signal came. Never rejects. */
   async run(): Promise<boolean> {
     const { context, batchId, signal } = this.#options;
     const unsubscribe = context.batchSubscriber.subscribe(batchId, this.#wake.call);
     try {
-      while (!signal.aborted) if (await this.#try()) return true;
+      while (!signal.aborted && !this.#leaving) if (await this.#try()) return true;
       return false;
     } finally {
       unsubscribe();
@@ -69,9 +93,9 @@ export class BatchRun {
   async #try(): Promise<boolean> {
     const { signal } = this.#options;
     try {
-      const isOver = await this.#step();
+      const over = await this.#step().catch(async (error: unknown) => this.#giveUp(error));
       this.#retryMs = LEAST_RETRY_MS;
-      return isOver;
+      return over;
     } catch (error) {
       if (signal.aborted) return false;
       // Told once, however long it takes.
@@ -107,16 +131,31 @@ export class BatchRun {
     }
   }
 
+  /** Where the copy of the input is gone, it is made again; where that cannot be, the batch ends. */
+  async #giveUp(error: unknown): Promise<false> {
+    const { context, batchId, signal } = this.#options;
+    const { batches, fileBlobs } = context;
+    const batch = error instanceof InputGone ? await batches.find(batchId) : undefined;
+    if (!batch) throw error;
+    if (isOver(batch.status) || (await keepInput(fileBlobs, batch, signal))) return false;
+    if (batch.closed === undefined) await this.#close(batch);
+    const message = 'The file and its copy were lost while the batch went on.';
+    await batches.lose(batchId, inputFault(batch, message));
+    this.#log(batch, 'batch failed: its input is gone');
+    return false;
+  }
+
   async #validate(batch: BatchRecord): Promise<void> {
-    const { batches, config, directory, fileBlobs } = this.#options.context;
+    const { context, signal } = this.#options;
+    const { batches, config, directory, fileBlobs } = context;
     const { id, endpoint } = batch;
-    if (!(await keepInput(fileBlobs, batch))) {
-      const message = `The file ${batch.inputFileId} is not there any more.`;
-      await batches.fail(id, [{ code: 'file_not_found', message, param: null, line: null }]);
+    if (!(await keepInput(fileBlobs, batch, signal))) {
+      await batches.fail(id, [inputFault(batch)]);
       return;
     }
     const fallback = await directory.remembered(STAGE_OF[endpoint], undefined);
-    const checked = await validateInput(await openInput(fileBlobs, inputBlobId(id), 0), {
+    const input = await openInput(fileBlobs, inputBlobId(id), 0);
+    const checked = await validateInput(addAbortSignal(signal, input), {
       ...{ endpoint, maxLines: config.MAX_BATCH_LINES },
       defaultModel: fallback?.model,
     });
@@ -135,23 +174,23 @@ export class BatchRun {
     const { batches } = context;
     let feed: LineFeed | undefined;
     let recorded = recordedOf(batch);
-    let movedAtMs = performance.now();
-    while (!signal.aborted) {
+    this.#movedAtMs = performance.now();
+    while (!signal.aborted && !this.#leaving) {
       const now = await batches.find(batch.id);
       if (now?.status !== 'in_progress') return;
       if (isDone(now) || isExpired(now)) return this.#close(now);
       if (recordedOf(now) !== recorded) {
         recorded = recordedOf(now);
-        movedAtMs = performance.now();
+        this.#movedAtMs = performance.now();
         this.#standstillMs = this.#leastStandstillMs;
       }
       feed ??= await this.#openFeed(now);
       const fed = !feed || feed.isOver ? 0 : await feed.feed(recorded);
       if (fed > 0) {
-        movedAtMs = performance.now();
+        this.#movedAtMs = performance.now();
         continue;
       }
-      if (performance.now() - movedAtMs > this.#standstillMs) break;
+      if (this.stoodMs > this.#standstillMs) break;
       await this.#wake.wait(TICK_MS, signal);
       await delay(LOOK_GAP_MS); // lines that end together are one look
     }

@@ -1,15 +1,22 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 
-import { batchKey, createBatchId } from '@antiphon/shared/batches/batch-key';
+import {
+  batchKey,
+  createBatchId,
+  inputBlobId,
+  lineResultsKey,
+} from '@antiphon/shared/batches/batch-key';
 import { type BatchRecord, isOver } from '@antiphon/shared/batches/batch-record';
 import type { LineContext, LineHandler } from '@antiphon/shared/batches/line-handler';
 import { LineProducer } from '@antiphon/shared/batches/line-producer';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import { createFileId } from '@antiphon/shared/files/file-record';
+import type { BlobStore } from '@antiphon/shared/storage/blob-store';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { until } from '@antiphon/testing/until';
 import { Redis } from 'ioredis';
@@ -21,6 +28,7 @@ import {
 } from '../testing/scripted-lane.ts';
 import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
 import { BatchRun } from './batch-run.ts';
+import { BatchRunner } from './batch-runner.ts';
 
 let server: RedisServer;
 let redis: Redis;
@@ -592,6 +600,101 @@ it('a batch that expires keeps what was done, and tells what was not', async () 
   const undone = await readAnswers(gateway, batch.errorFileId);
   expect(undone.map(({ error }) => error?.code)).toEqual(['batch_expired', 'batch_expired']);
   await until(() => lines.aborted === 2);
+});
+
+describe('what a batch needs is lost', () => {
+  async function openBatch() {
+    const gateway = await openGateway();
+    const lines = heldLines();
+    await openSpeech(gateway, { handler: lines.handler });
+    const id = await createBatch(gateway, speechLines(100));
+    await until(() => lines.held.size >= 4);
+    await gateway.context.fileBlobs.delete(inputBlobId(id));
+    return { gateway, lines, id };
+  }
+
+  it('its copy of the input is made again', async () => {
+    const { gateway, lines, id } = await openBatch();
+    lines.end();
+    const batch = await untilOver(gateway, id);
+    expect(batch).toMatchObject({ status: 'completed', completed: 100 });
+    expect(idsOf(await readAnswers(gateway, batch.outputFileId))).toEqual(wanted(100));
+  });
+
+  it.each(['done', 'cancelled', 'expired'])('the batch ends all the same, when %s', async (how) => {
+    const { gateway, lines, id } = await openBatch();
+    const { context } = gateway;
+    await context.fileBlobs.delete((await find(gateway, id)).inputFileId);
+    if (how === 'cancelled') await context.batches.cancel('anonymous', id);
+    if (how === 'expired') await redis.hset(batchKey(id), 'expiresAt', 1);
+    lines.end();
+    const batch = await untilOver(gateway, id);
+    expect(batch).toMatchObject({ status: 'failed', faults: [{ code: 'file_not_found' }] });
+    expect(batch.outputFileId ?? batch.errorFileId).toBeUndefined();
+    expect(await redis.exists(lineResultsKey(id))).toBe(0);
+    await until(() => gateway.runner.size === 0);
+  });
+});
+
+it.each(['kept', 'checked'])('an input that is being %s is let go at once', async (how) => {
+  const gateway = await openGateway();
+  await gateway.runner.stop();
+  const { context } = gateway;
+  const asked: string[] = [];
+  const fileBlobs: BlobStore = {
+    ...context.fileBlobs,
+    async get(blobId) {
+      asked.push(blobId);
+      const endless = async function* () {
+        for (;;) {
+          yield Buffer.from('\n'); // blank lines are passed over
+          await nextTurn();
+        }
+      };
+      return Readable.from(endless(), { objectMode: false });
+    },
+    put: (source, blobId) =>
+      how === 'kept'
+        ? context.fileBlobs.put(source, blobId)
+        : Promise.resolve({ blobId: 'b', sizeBytes: 1 }),
+  };
+  const id = await createBatch(gateway, speechLines(1));
+  const stop = new AbortController();
+  const producer = new LineProducer(context.queueRedis, () => undefined);
+  const running = new BatchRun({
+    ...{ context: { ...context, fileBlobs }, producer, batchId: id, signal: stop.signal },
+    stopLines: async () => undefined,
+  }).run();
+  await until(() => asked.length === (how === 'kept' ? 1 : 2));
+  stop.abort();
+  expect(await running).toBe(false);
+  await producer.close();
+});
+
+it('batches that wait for a worker give way to others, which can also be cancelled', async () => {
+  const gateway = await openGateway();
+  await gateway.runner.stop();
+  const { context } = gateway;
+  const chats = { endpoint: '/v1/chat/completions' } as const;
+  const line = { ...speechLine(0), url: chats.endpoint, body: { messages: [] } };
+  const first = await createBatch(gateway, [line], chats);
+  const runner = new BatchRunner(context, redis, { mostRuns: 1, idleTurnMs: 200 });
+  runner.start();
+  try {
+    await until(async () => (await find(gateway, first)).status === 'in_progress');
+    const cancelled = await createBatch(gateway, [line], chats);
+    await context.batches.cancel('anonymous', cancelled);
+    expect(await untilOver(gateway, cancelled)).toMatchObject({ status: 'cancelled' });
+    await openSpeech(gateway);
+    const spoken = await createBatch(gateway, speechLines(3));
+    expect(await untilOver(gateway, spoken)).toMatchObject({ completed: 3 });
+    const third = await createBatch(gateway, [line], chats);
+    await until(async () => (await find(gateway, third)).status === 'in_progress');
+    await redis.hset(batchKey(first), 'expiresAt', 1);
+    expect(await untilOver(gateway, first)).toMatchObject({ status: 'expired' });
+  } finally {
+    await runner.close();
+  }
 });
 
 describe('gateways', () => {

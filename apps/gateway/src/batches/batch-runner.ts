@@ -8,10 +8,26 @@ import { BatchRun } from './batch-run.ts';
 
 /** How often batches are looked for that nobody keeps: new ones, and those of dead gateways. */
 const LOOK_MS = 500;
-/** Each one reads its file and asks Redis by itself; what is more waits for another gateway, or for room. */
+/** Each one reads its file, 1 MB at a time, and asks Redis by itself; what is more waits for its turn. */
 const MOST_RUNS = 100;
+/** While others wait, one in which nothing moves has its place for so long, */
+const IDLE_TURN_MS = 5000;
+/** and one that goes on for so long: whoever takes it over reads its file from the start. */
+const BUSY_TURN_MS = 60_000;
 /** On the way out. */
 const STOP_WAIT_MS = 1000;
+
+export interface BatchRunnerOptions {
+  /** `MOST_RUNS` unless told. */
+  mostRuns?: number;
+  /** `IDLE_TURN_MS` unless told. */
+  idleTurnMs?: number;
+}
+
+interface KeptRun {
+  run: BatchRun;
+  ended: Promise<unknown>;
+}
 
 /** The runner at work. Whoever closes the context closes it before. `streamRedis`: where control messages are heard. */
 export function startBatchRunner(context: GatewayContext, streamRedis: Redis): BatchRunner {
@@ -29,15 +45,24 @@ export class BatchRunner {
   readonly #streamRedis: Redis;
   readonly #leases: KeptBatches;
   readonly #producer: LineProducer;
-  readonly #kept = new Map<string, Promise<unknown>>();
+  readonly #mostRuns: number;
+  readonly #idleTurnMs: number;
+  /** The first is here the longest. */
+  readonly #kept = new Map<string, KeptRun>();
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #renewedAtMs = -Infinity;
   #ticking = false;
   #failed = false;
 
-  constructor(context: GatewayContext, streamRedis: Redis) {
+  constructor(
+    context: GatewayContext,
+    streamRedis: Redis,
+    { mostRuns = MOST_RUNS, idleTurnMs = IDLE_TURN_MS }: BatchRunnerOptions = {},
+  ) {
     this.#context = context;
+    this.#mostRuns = mostRuns;
+    this.#idleTurnMs = idleTurnMs;
     this.#streamRedis = streamRedis;
     this.#leases = new KeptBatches(context.queueRedis);
     const onError = (error: Error) => context.logger.warn({ err: error }, 'redis');
@@ -68,7 +93,7 @@ export class BatchRunner {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#stopping.abort();
-    await within(STOP_WAIT_MS, Promise.all(this.#kept.values()));
+    await within(STOP_WAIT_MS, Promise.all([...this.#kept.values()].map(({ ended }) => ended)));
   }
 
   async #tick(): Promise<void> {
@@ -79,9 +104,10 @@ export class BatchRunner {
         await this.#leases.keep([...this.#kept.keys()]);
         this.#renewedAtMs = performance.now();
       }
-      const found = await this.#leases.adopt(MOST_RUNS - this.#kept.size);
+      const found = await this.#leases.adopt(this.#mostRuns - this.#kept.size);
       if (this.#stopping.signal.aborted) await this.#leases.handOver(found);
       for (const batchId of found) this.#keep(batchId);
+      if (this.#kept.size >= this.#mostRuns) await this.#makeRoom();
       this.#failed = false;
     } catch (error) {
       if (!this.#failed) this.#warn(error); // the next one tries again
@@ -89,6 +115,20 @@ export class BatchRunner {
     } finally {
       this.#ticking = false;
     }
+  }
+
+  /**
+   * A hundred batches without a worker must not keep the others from theirs, nor from their end.
+   * One that is left is nobody's after a while, and found again behind those that wait longer.
+   */
+  async #makeRoom(): Promise<void> {
+    const runs = [...this.#kept.values()].map(({ run }) => run);
+    let wanted = await this.#leases.countUnkept();
+    for (const run of runs) if (run.isLeaving) wanted -= 1;
+    const hadTurn = ({ keptMs, stoodMs }: BatchRun) =>
+      stoodMs > this.#idleTurnMs || keptMs > BUSY_TURN_MS;
+    const leaving = runs.filter((run) => !run.isLeaving && hadTurn(run));
+    for (const run of leaving.slice(0, Math.max(0, wanted))) run.leave();
   }
 
   #keep(batchId: string): void {
@@ -105,7 +145,7 @@ export class BatchRunner {
     const ended = end()
       .catch((error: unknown) => this.#warn(error, batchId)) // found again, and forgotten then
       .finally(() => this.#kept.delete(batchId));
-    this.#kept.set(batchId, ended);
+    this.#kept.set(batchId, { run, ended });
   }
 
   #warn(error: unknown, batchId?: string): void {

@@ -28,6 +28,11 @@ const STORED_AT_ONCE = 8;
 /** Of lines that are written, before others have their turn. */
 const WRITE_SLICE_MS = 10;
 
+/** It was counted, and cannot be told. */
+const LOST: InlineResult = {
+  ...{ type: 'error', error: { code: 'internal_error', message: 'The result was lost.' } },
+};
+
 export interface WrittenBatch {
   files: BatchFiles;
   /** What nobody needs any more when the batch is over, besides its input. */
@@ -111,7 +116,7 @@ async function* answerLines(
     const block = await readBlock(open, next);
     next = block.next;
     for await (const { input, result, inline } of withResults(context, batch.id, block.lines)) {
-      const line = answerLine(batch, input, inline ?? undone(ending, input));
+      const line = answerLine(batch, input, inline ?? undone(ending));
       yield { ...line, blobIds: blobsOf(batch, input, result) };
       if (performance.now() - sliceStartMs < WRITE_SLICE_MS) continue;
       await nextTurn();
@@ -166,15 +171,16 @@ function answerLine(
   result: Parameters<typeof outputLine>[0]['result'],
 ): OutputLine {
   const { customId, body } = readLine(input);
-  return outputLine({
-    ...{ batchId, endpoint, line: input.line, customId, body: body.value, result },
-  });
+  const line = { batchId, endpoint, line: input.line, customId, body: body.value };
+  try {
+    return outputLine({ ...line, result });
+  } catch {
+    // Of another version, say: one line must not keep the batch from its end.
+    return outputLine({ ...line, result: LOST });
+  }
 }
 
-function undone(ending: Ending, { line }: InputLine) {
-  if (ending === 'completed') throw new Error(`line ${line} of a complete batch has no result`);
-  return UNDONE[ending];
-}
+const undone = (ending: Ending) => (ending === 'completed' ? LOST : UNDONE[ending]);
 
 async function readResult(
   { batches, fileBlobs }: OutputContext,
@@ -183,9 +189,17 @@ async function readResult(
 ): Promise<InlineResult | undefined> {
   if (result?.type !== 'stored') return result;
   const stored = await fileBlobs.get(result.blobId);
-  const parsed = stored && lineResultSchema.safeParse(JSON.parse(await text(stored))).data;
+  const parsed = stored && parseResult(await text(stored));
   if (parsed && parsed.type !== 'stored') return parsed;
   // Another keeper may have ended the batch since, and deleted it.
   await requireOpen(batches, batchId);
-  return { type: 'error', error: { code: 'internal_error', message: 'The result was lost.' } };
+  return LOST;
+}
+
+function parseResult(json: string): LineResult | undefined {
+  try {
+    return lineResultSchema.safeParse(JSON.parse(json)).data;
+  } catch {
+    return undefined;
+  }
 }

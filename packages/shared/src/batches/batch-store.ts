@@ -146,6 +146,22 @@ export class BatchStore {
     );
   }
 
+  /**
+   * What it needs for its files is gone, and it is closed: it is over without them, and what its
+   * lines gave is forgotten. First that, since a batch that is over has no keeper.
+   */
+  async lose(batchId: string, fault: BatchFault): Promise<BatchStatus | 'gone'> {
+    await this.#redis.del(lineResultsKey(batchId)).catch(throwStoreFault);
+    return this.#move(
+      batchId,
+      {
+        ...{ from: 'finalizing cancelling', to: 'failed', at: 'failedAt' },
+        lifeSeconds: ENDED_LIFE_SECONDS,
+      },
+      { faults: JSON.stringify([fault]) },
+    );
+  }
+
   /** 'gone' for an unknown or another tenant's one; else the status that it has now. */
   async cancel(tenantId: string, batchId: string) {
     const move = { from: 'validating in_progress', to: 'cancelling', at: 'cancellingAt' } as const;
