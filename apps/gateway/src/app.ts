@@ -51,7 +51,7 @@ const CORS_HEADERS = {
     ...['x-request-id', 'x-stream-id', 'idempotent-replayed', 'retry-after', 'x-should-retry'],
     ...['content-range', 'accept-ranges', 'etag', 'content-disposition'],
     ...['server-timing', 'x-cache', 'retry-after-ms'],
-    ...['requests', 'characters', 'audio-seconds', 'streams'].flatMap((kind) =>
+    ...['requests', 'characters', 'audio-seconds', 'streams', 'readers'].flatMap((kind) =>
       ['limit', 'remaining', 'reset'].map((name) => `x-ratelimit-${name}-${kind}`),
     ),
   ],

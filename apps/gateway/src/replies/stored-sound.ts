@@ -53,14 +53,36 @@ async function* encodeStored(sound: StoredSound): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** How many bytes it has. It is encoded for that: kept, 20 minutes of WAV were 58 MB for each listener. */
-export async function countStored(sound: StoredSound, signal: AbortSignal): Promise<number> {
-  let totalBytes = 0;
-  for await (const bytes of encodeStored(sound)) {
-    signal.throwIfAborted();
-    totalBytes += bytes.byteLength;
+/** So many lengths are remembered: 100 KB. */
+const MOST_LENGTHS = 1000;
+
+/** How many bytes sounds have; those of finished streams are remembered. */
+export class StoredLengths {
+  readonly #known = new Map<string, number>();
+
+  /**
+   * It is encoded for that: kept, 20 minutes of WAV were 58 MB for each listener. Players ask for a
+   * sound in many small ranges: only the first one pays. Throws what `signal` aborts with.
+   */
+  async count(sound: StoredSound, signal: AbortSignal): Promise<number> {
+    const { streamId, format, ended } = sound;
+    const name = `${streamId}-${format}`;
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    let totalBytes = 0;
+    for await (const bytes of encodeStored(sound)) {
+      signal.throwIfAborted();
+      totalBytes += bytes.byteLength;
+    }
+    if (ended) this.#remember(name, totalBytes);
+    return totalBytes;
   }
-  return totalBytes;
+
+  #remember(name: string, totalBytes: number): void {
+    this.#known.set(name, totalBytes);
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > MOST_LENGTHS && oldest !== undefined) this.#known.delete(oldest);
+  }
 }
 
 /** Some bytes of it. */

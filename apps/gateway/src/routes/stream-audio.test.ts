@@ -3,6 +3,7 @@ import { expectError } from '@antiphon/testing/error-envelope';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { type ScriptedWorker, startScriptedWorker } from '@antiphon/testing/scripted-worker';
 import { until } from '@antiphon/testing/until';
+import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { readEvents } from '../testing/read-events.ts';
 import { answerChat, speakPhrases } from '../testing/scripted-handlers.ts';
@@ -12,6 +13,7 @@ const CHUNK_BYTES = 9606;
 const CHUNKS = 12;
 
 let server: RedisServer;
+let asking: Redis;
 let first: TestGateway;
 let second: TestGateway;
 let llm: ScriptedWorker<'chat'>;
@@ -49,6 +51,7 @@ beforeAll(async () => {
     ...{ redisUrl, kind: 'speech', announced: { models: ['tts-1'], voices: 'any' } },
     handler: say,
   });
+  asking = new Redis(redisUrl);
   first = await openTestGateway(redisUrl);
   second = await openTestGateway(redisUrl);
 });
@@ -66,6 +69,7 @@ afterAll(async () => {
   await first?.close();
   await second?.close();
   await Promise.all([llm, tts].map((worker) => worker?.close()));
+  asking?.disconnect();
   await server?.close();
 });
 
@@ -80,6 +84,11 @@ const speech = (format: string) =>
 const listen = (streamId: string, query = '', headers: Record<string, string> = {}) =>
   fetch(`${second.url}/v1/streams/${streamId}/audio${query}`, { headers });
 const idOf = (response: Response) => response.headers.get('x-stream-id') ?? '';
+/** How often somebody read of a log. */
+const logReads = async (): Promise<number> => {
+  const statistics = await asking.info('commandstats');
+  return Number(/cmdstat_xrange:calls=(\d+)/.exec(statistics)?.[1] ?? 0);
+};
 const bytesOf = async (response: Response) => Buffer.from(await response.arrayBuffer());
 
 describe('of a finished stream', () => {
@@ -132,6 +141,19 @@ describe('of a finished stream', () => {
     expect((await bytesOf(await listen(idOf(answer)))).equals(sound)).toBe(true);
     const wav = await bytesOf(await listen(idOf(answer), '?format=wav'));
     expect(wav.subarray(44).equals(sound)).toBe(true);
+  });
+
+  it('its length is counted once, and a range read no further than it goes', async () => {
+    const answer = await speech('pcm');
+    await bytesOf(answer);
+    await until(() => first.context.watch.streams.size === 0);
+    const readsOf = async (range: string): Promise<number> => {
+      const before = await logReads();
+      expect((await listen(idOf(answer), '', { range })).status).toBe(206);
+      return (await logReads()) - before;
+    };
+    expect(await readsOf('bytes=0-1')).toBeGreaterThan(1);
+    expect(await readsOf('bytes=2-3')).toBe(1);
   });
 
   it('a range of another body is not given', async () => {

@@ -12,9 +12,10 @@ import { type ByteRange, chooseRange, readRange } from '../replies/byte-range.ts
 import { ClientConnection, ClientLeft } from '../replies/client-connection.ts';
 import { followStream } from '../replies/follow-stream.ts';
 import { replySpeech } from '../replies/speech-reply.ts';
-import { type StoredSound, countStored, sliceStored } from '../replies/stored-sound.ts';
+import { type StoredSound, StoredLengths, sliceStored } from '../replies/stored-sound.ts';
 import { withEncoder } from '../replies/with-encoder.ts';
 import { type KeptAnswer, findKept } from './kept-answer.ts';
+import { inReaderPlace } from './stream-reader-place.ts';
 import { answerOpened } from './stream-route.ts';
 
 type SoundAnswer = Extract<Answer, { format: AudioFormat }>;
@@ -23,9 +24,9 @@ type SoundAnswer = Extract<Answer, { format: AudioFormat }>;
  * `GET /v1/streams/{id}/audio`: the sound again, made anew from the log. Of a finished stream any
  * `Range` of it; of one that still runs all of it as it comes, or a range of what is there.
  */
-export const streamAudio =
-  (context: GatewayContext): Handler<GatewayEnv, '/:id'> =>
-  async (c) => {
+export function streamAudio(context: GatewayContext): Handler<GatewayEnv, '/:id'> {
+  const lengths = new StoredLengths();
+  return async (c) => {
     const streamId = c.req.param('id');
     const found = await findKept(context, c.get('tenantId'), streamId);
     const answer = soundOf(found.kept.answer);
@@ -34,12 +35,15 @@ export const streamAudio =
     const connection = new ClientConnection(c.env.outgoing, { writeStallMs });
     const ended = found.status === 'done';
     const range = readRange(c, `"${streamId}-${format}"`);
-    if (!ended && chooseRange(range, Infinity) === 'whole') {
-      return follow(c, context, { streamId, found, answer, format, connection });
-    }
-    const sound = { log: context.log, streamId, toSeq: found.seq, format, ended };
-    return sendStored(c, { sound, range, connection });
+    return inReaderPlace(c, context, () => {
+      if (!ended && chooseRange(range, Infinity) === 'whole') {
+        return follow(c, context, { streamId, found, answer, format, connection });
+      }
+      const sound = { log: context.log, streamId, toSeq: found.seq, format, ended };
+      return sendStored(c, { sound, range, connection, lengths });
+    });
   };
+}
 
 interface FollowedSound {
   streamId: string;
@@ -70,14 +74,15 @@ interface Sending {
   sound: StoredSound;
   range: string | undefined;
   connection: ClientConnection;
+  lengths: StoredLengths;
 }
 
 async function sendStored(
   c: Context<GatewayEnv>,
-  { sound, range, connection }: Sending,
+  { sound, range, connection, lengths }: Sending,
 ): Promise<Response> {
   const { streamId, format, ended } = sound;
-  const totalBytes = await countStored(sound, connection.left);
+  const totalBytes = await lengths.count(sound, connection.left);
   const chosen = chooseRange(range, totalBytes);
   if (chosen === 'none') {
     if (ended) c.header('content-range', `bytes */${totalBytes}`);

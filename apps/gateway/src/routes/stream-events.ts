@@ -5,6 +5,7 @@ import { replyAsEvents } from '../replies/answer.ts';
 import { ClientConnection } from '../replies/client-connection.ts';
 import { followStream } from '../replies/follow-stream.ts';
 import { findKept } from './kept-answer.ts';
+import { inReaderPlace } from './stream-reader-place.ts';
 import { answerOpened } from './stream-route.ts';
 
 /**
@@ -20,10 +21,12 @@ export const streamEvents =
     const afterEvent = readAfterEvent(c);
     const writeStallMs = context.config.WRITE_STALL_TIMEOUT_MS;
     const connection = new ClientConnection(c.env.outgoing, { writeStallMs });
-    const opened = await followStream(context, streamId, { connection, kept, follower: 'again' });
-    return answerOpened(c, { context, opened, connection }, (response) => {
-      const target = { tenantId, opened, response: { ...response, afterEvent } };
-      return replyAsEvents(context, target, kept.answer);
+    return inReaderPlace(c, context, async () => {
+      const opened = await followStream(context, streamId, { connection, kept, follower: 'again' });
+      return answerOpened(c, { context, opened, connection }, (response) => {
+        const target = { tenantId, opened, response: { ...response, afterEvent } };
+        return replyAsEvents(context, target, kept.answer);
+      });
     });
   };
 

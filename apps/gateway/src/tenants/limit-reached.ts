@@ -30,7 +30,7 @@ const UNIT_NAMES: Record<RateUnit, string> = {
 
 /** `x-ratelimit-limit-requests` and so on, for any kind of limit. */
 export function limitHeaders(
-  kind: RateUnit | 'streams',
+  kind: RateUnit | 'streams' | 'readers',
   { limit, used, resetMs }: RateUsage,
 ): Record<string, string> {
   return {
@@ -59,13 +59,15 @@ export function rateLimited(unit: RateUnit, usage: RateUsage, requested?: number
 /** When one of them ends is not known; they are short. */
 const STREAM_WAIT_SECONDS = 1;
 
-/** All of a key's streams are open. */
-export function tooManyStreams(limit: number): LimitReached {
-  const message = `Rate limit reached for concurrent streams. Limit ${limit}, Used ${limit}, Requested 1. Please try again when one of them has ended.`;
+const KIND_NAMES = { streams: 'concurrent streams', readers: 'readers of streams' } as const;
+
+/** A key has all of what it may have at once. */
+export function tooMany(kind: keyof typeof KIND_NAMES, limit: number): LimitReached {
+  const message = `Rate limit reached for ${KIND_NAMES[kind]}. Limit ${limit}, Used ${limit}, Requested 1. Please try again when one of them has ended.`;
   const resetMs = STREAM_WAIT_SECONDS * 1000;
   return new LimitReached(
     { message, retryAfterSeconds: STREAM_WAIT_SECONDS },
-    { headers: limitHeaders('streams', { limit, used: limit, resetMs }) },
+    { headers: limitHeaders(kind, { limit, used: limit, resetMs }) },
   );
 }
 

@@ -36,6 +36,7 @@ adopted:key-of-adopted-0123456789 streams=1
 chat:key-of-chat-0123456789 characters-per-minute=8
 seconds:key-of-seconds-0123456789 audio-seconds-per-minute=3
 one:key-of-one-0123456789 streams=1 characters-per-minute=40
+readers:key-of-readers-0123456789 streams=1
 leaving:key-of-leaving-0123456789 streams=20
 `;
 const keys = Object.fromEntries(
@@ -48,8 +49,18 @@ const endless: JobHandler<'chat'> = async ({ producer, signal }) => {
   await once(signal, 'abort');
   signal.throwIfAborted();
 };
+/** The same aloud. */
+const aloud: JobHandler<'chat'> = async ({ producer, signal }) => {
+  await producer.append(
+    { type: 'phrase-start', phraseIndex: 0, text: 'Well', before: '' },
+    { phrase: { phraseIndex: 0, body: { text: 'Well' } }, signal },
+  );
+  await once(signal, 'abort');
+  signal.throwIfAborted();
+};
 const scripts: Record<string, JobHandler<'chat'>> = {
   endless,
+  aloud,
   short: answerChat('Good day.'),
   spoken: speakPhrases(['Good morning.']),
 };
@@ -218,6 +229,32 @@ it('counts a stream that it has adopted from another gateway', async () => {
   await until(async () => (await places()).length === 0);
   expect((await chat('adopted', 'short')).status).toBe(200);
   log.disconnect();
+});
+
+it('has a stream read again by twice as many at once as a key may have streams', async () => {
+  const audio = { voice: 'x', format: 'pcm16' };
+  const kept = await chat('readers', 'aloud', {
+    ...{ background: true, modalities: ['text', 'audio'], audio },
+  });
+  const path = `/v1/streams/${kept.headers.get('x-stream-id')}`;
+  const readers = [await get('readers', `${path}/events`), await get('readers', `${path}/events`)];
+  expect(readers.map(({ status }) => status)).toEqual([200, 200]);
+  for (const what of ['events', 'audio']) {
+    const refused = await get('readers', `${path}/${what}`);
+    expect(refused.headers.get('x-ratelimit-limit-readers')).toBe('2');
+    await expectError(refused, {
+      ...LIMITED,
+      message: /^Rate limit reached for readers of streams\./,
+    });
+  }
+  await readers[0]?.body?.cancel();
+  await until(async () => {
+    const next = await get('readers', `${path}/events`);
+    await next.body?.cancel();
+    return next.status === 200;
+  });
+  await post('readers', `${path}/cancel`, {});
+  await Promise.all([kept.text(), readers[1]?.text()]);
 });
 
 it('holds no place for a request that opens no stream', async () => {

@@ -1,12 +1,14 @@
 import type { StreamRoute, WatchedStream } from '../replies/watched-stream.ts';
 import { type KeyLimits, NO_LIMITS } from './key-list.ts';
-import { rateLimited, tooManyStreams } from './limit-reached.ts';
+import { rateLimited, tooMany } from './limit-reached.ts';
 import type { QueueDepths } from './queue-depths.ts';
 import type { CounterBound, RateLimits, RateUnit } from './rate-limits.ts';
 import type { StreamSlots } from './stream-slots.ts';
 
 /** What a running stream used is told so often. */
 const TELL_MS = 1000;
+/** Whoever comes back may have left a connection behind that nobody has noticed yet. */
+const READERS_PER_STREAM = 2;
 
 export interface Asker {
   tenantId: string;
@@ -122,7 +124,7 @@ export class StreamAdmission {
     const place = take(bounds);
     await settled([place, counted, ...limited.map((use) => this.#look(tenantId, use))]);
     // It was its own request that was allowed last: a later one went beyond the bound.
-    if (!((await place) ?? (await take([])))) throw tooManyStreams(limits.streams);
+    if (!((await place) ?? (await take([])))) throw tooMany('streams', limits.streams);
   }
 
   async #look(tenantId: string, { unit, limit, amount }: WantedUse): Promise<void> {
@@ -135,6 +137,19 @@ export class StreamAdmission {
     const { charactersPerMinute: limit } = limits;
     if (limit > 0 && characters > 0)
       await this.#options.rates.spend('characters', tenantId, characters, limit);
+  }
+
+  /**
+   * Leave to read streams again, to be given back: what an answer costs here, encoding it costs again.
+   * Throws `rate_limit_exceeded`.
+   */
+  async admitReader({ tenantId, limits, requestId }: Asker): Promise<() => void> {
+    if (limits.streams === 0) return () => undefined;
+    const { slots } = this.#options;
+    const limit = limits.streams * READERS_PER_STREAM;
+    const readers = `${tenantId}:readers`; // no name of a tenant has a colon
+    if (!(await slots.take(readers, requestId, limit))) throw tooMany('readers', limit);
+    return () => slots.free(readers, requestId);
   }
 
   /**
