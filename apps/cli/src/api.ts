@@ -9,6 +9,8 @@ export interface Api {
   baseUrl: string;
   /** The ids of `GET /models`. */
   listModels(signal: AbortSignal): Promise<string[]>;
+  /** Another server, which is told the key only where it has the same origin. */
+  at(baseUrl: string): Api;
 }
 
 /** The SDK's own timeout would also end answers that are long in the making. */
@@ -44,6 +46,10 @@ export function createApi({ baseUrl, apiKey }: { baseUrl: string; apiKey?: strin
     listModels: async (signal) => {
       const list = await client.models.list({ signal });
       return Array.isArray(list.data) ? list.data.map(({ id }) => id) : [];
+    },
+    at(other) {
+      const isSame = URL.canParse(other) && new URL(other).origin === new URL(address).origin;
+      return createApi({ baseUrl: other, ...(isSame && apiKey !== undefined ? { apiKey } : {}) });
     },
   };
 }

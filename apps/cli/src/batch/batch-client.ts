@@ -4,12 +4,18 @@ import type { Api } from '../api.ts';
 import { BrokenAnswer } from '../api-failure.ts';
 import { CliError } from '../cli-error.ts';
 
+interface BatchFault {
+  code?: string | null;
+  message?: string;
+  line?: number | null;
+}
+
 /** A batch as the server tells it (contract, section 8), as far as it is used here. */
 export interface Batch {
   id: string;
   endpoint: string;
   status: string;
-  errors?: { data?: { message?: string; line?: number | null }[] } | null;
+  errors?: { data?: BatchFault[] } | null;
   input_file_id: string;
   output_file_id?: string | null;
   error_file_id?: string | null;

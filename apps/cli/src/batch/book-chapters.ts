@@ -1,4 +1,5 @@
-import { cutText } from '../speech/cut-text.ts';
+import { isSpeakable } from '../speech/cut-text.ts';
+import { cutPart } from './book-cuts.ts';
 import { markdownSections } from './markdown-sections.ts';
 import { plainSections } from './plain-sections.ts';
 
@@ -60,11 +61,6 @@ function partsOf(headings: readonly string[], paragraphs: readonly string[]): Bo
 }
 
 /** Behind a piece of a paragraph is only the pause that the sentence has by itself. */
-function cutParagraph(paragraph: string, pauseMs: number): BookPart[] {
-  const pieces = cutText(paragraph, MOST_CHARACTERS)
-    .map((piece) => piece.trim())
-    .filter(isSpeakable);
-  return pieces.map((text, at) => ({ text, pauseMs: at === pieces.length - 1 ? pauseMs : 0 }));
+function cutParagraph(text: string, pauseMs: number): BookPart[] {
+  return isSpeakable(text) ? cutPart({ text: text.trim(), pauseMs }, MOST_CHARACTERS) : [];
 }
-
-const isSpeakable = (text: string): boolean => /[\p{L}\p{N}]/u.test(text);

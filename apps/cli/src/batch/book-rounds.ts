@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Batch } from './batch-client.ts';
 import { isUnknown, refusedBatch } from './batch-failure.ts';
 import { type Book, missingParts, type NumberedPart, partsOf, save } from './book.ts';
+import { cutAgain, limitFor } from './book-cuts.ts';
 import { keptSeconds } from './completion-window.ts';
 import { followBatch } from './follow-batch.ts';
 import { outputLines, soundOf } from './output-line.ts';
@@ -16,7 +17,8 @@ const MOST_TRIES = 2;
 
 const INPUT_NAME = '.antiphon-batch.jsonl';
 const ENDPOINT = '/v1/audio/speech';
-const CANCELLED = 'batch_cancelled';
+/** Lines that nobody has tried. */
+const UNTRIED = ['batch_cancelled', 'batch_expired'];
 
 /**
  * Speaks what is missing, as much as goes into one batch: begins it, or goes on with the one that
@@ -75,7 +77,8 @@ function requestLine({ spokenAs }: Pick<Book, 'spokenAs'>, { index, text }: Numb
 
 async function uploadRound(book: Book): Promise<boolean> {
   const { client, context, directory, progress, signal } = book;
-  const parts = nextParts(book);
+  const { linesPerBatch = MOST_PER_BATCH.lines } = progress;
+  const parts = nextParts(book, { ...MOST_PER_BATCH, lines: linesPerBatch });
   if (parts.length === 0) return false;
   if (parts.some(({ index }) => index in progress.failures)) {
     context.terminal.notice(`${counted(parts.length, 'line')} failed: once more`);
@@ -116,32 +119,70 @@ async function finishRound(book: Book): Promise<Batch | undefined> {
   const total = partsOf(book).length;
   const before = total - missingParts(book).length;
   const batch = await followBatch(book, round.batchId, { before, total });
-  await collect(book, batch);
+  const isTaken = batch.status === 'failed' ? adapt(book, batch) : await collect(book, batch);
   const files = [round.inputFileId, batch.output_file_id, batch.error_file_id];
   await endRound(
     book,
     files.filter((id): id is string => Boolean(id)),
   );
-  if (batch.status === 'failed') throw refusedBatch(batch);
+  if (!isTaken) throw refusedBatch(batch);
   return batch;
 }
 
-/** Notes where each part's sound is, and why a part has none. */
-async function collect(book: Book, batch: Batch): Promise<void> {
-  const { client, progress, signal } = book;
-  if (batch.status === 'failed') return;
-  const left = new Set(progress.round?.parts);
-  for await (const line of outputLines(client, batch, signal)) {
-    const index = Number(/^part-(\d+)$/.exec(line.customId)?.[1] ?? Number.NaN);
-    if (!left.delete(index)) continue;
-    if ('body' in line) {
-      const sound = soundOf(line.body);
-      if (sound) progress.sounds[index] = { fileId: sound.fileId, bytes: sound.bytes };
-      else countFailure(book, index, 'the server sent something that is no speech');
-    } else if (line.code !== CANCELLED) countFailure(book, index, line.message);
+/** A server that takes less than is usual says so. Returns whether the next round is another. */
+function adapt(book: Book, { errors }: Batch): boolean {
+  const { progress } = book;
+  const lines = progress.round?.parts.length ?? 0;
+  const faults = errors?.data ?? [];
+  if (faults.some(({ code }) => code === 'too_many_tasks') && lines > 1) {
+    progress.linesPerBatch = Math.floor(lines / 2);
+    const what = `the server takes fewer than ${lines} lines: ${progress.linesPerBatch} at a time`;
+    book.context.terminal.notice(what);
+    return true;
   }
-  if (batch.status === 'cancelled') return;
-  for (const index of left) countFailure(book, index, 'the server sent no result');
+  const longest = Math.max(0, ...missingParts(book).map(({ text }) => text.length));
+  const limits = faults.flatMap(
+    ({ code, message = '' }) => limitFor({ code, message }, longest) ?? [],
+  );
+  return limits.length > 0 && cutShorter(book, Math.min(...limits));
+}
+
+/** Notes where each part's sound is, and why a part has none; cuts those that were too long. */
+async function collect(book: Book, batch: Batch): Promise<true> {
+  const { client, progress, signal } = book;
+  const left = new Set(progress.round?.parts);
+  const texts = partsOf(book).map(({ text }) => text);
+  let limit = Infinity;
+  for await (const line of outputLines(client, batch, signal)) {
+    const index = partIndex(line.customId);
+    if (!left.delete(index)) continue;
+    if ('body' in line) noteSound(book, index, line.body);
+    else if (!UNTRIED.includes(line.code ?? '')) {
+      countFailure(book, index, line.message);
+      limit = Math.min(limit, limitFor(line, texts[index]?.length ?? 0) ?? Infinity);
+    }
+  }
+  if (batch.status === 'completed') {
+    for (const index of left) countFailure(book, index, 'the server sent no result');
+  }
+  if (limit < Infinity) cutShorter(book, limit);
+  return true;
+}
+
+const partIndex = (customId: string): number =>
+  Number(/^part-(\d+)$/.exec(customId)?.[1] ?? Number.NaN);
+
+function noteSound(book: Book, index: number, body: unknown): void {
+  const sound = soundOf(body);
+  if (sound) book.progress.sounds[index] = { fileId: sound.fileId, bytes: sound.bytes };
+  else countFailure(book, index, 'the server sent something that is no speech');
+}
+
+function cutShorter(book: Book, maxCharacters: number): boolean {
+  const isCut = cutAgain(book, maxCharacters);
+  const what = `the server takes ${maxCharacters} characters: longer paragraphs are cut again`;
+  if (isCut) book.context.terminal.notice(what);
+  return isCut;
 }
 
 async function endRound(book: Book, fileIds: readonly string[]): Promise<void> {

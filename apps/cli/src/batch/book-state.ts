@@ -16,6 +16,10 @@ const chapter = z.object({
 });
 export type WrittenChapter = z.output<typeof chapter>;
 
+/** Parts, by their numbers before it, that were longer than the server takes. */
+const cut = z.object({ maxCharacters: z.number(), parts: z.array(z.number()) });
+export type BookCut = z.output<typeof cut>;
+
 const schema = z.object({
   version: z.literal(1),
   /** Of the text and all that its sound depends on. */
@@ -24,6 +28,9 @@ const schema = z.object({
   /** Tells the batches of this book from all others. */
   key: z.string(),
   roundsEnded: z.number(),
+  cuts: z.array(cut).default([]),
+  /** Left out: as many as servers usually take in a batch. */
+  linesPerBatch: z.number().optional(),
   /** The batch that is not over, or not begun yet; parts by their number in the book. */
   round: z
     .object({
@@ -53,7 +60,7 @@ export function fingerprintOf(chapters: readonly BookChapter[], options: object)
 export function newProgress(fingerprint: string, baseUrl: string): BookProgress {
   return {
     ...{ version: 1, fingerprint, baseUrl, key: randomUUID(), roundsEnded: 0 },
-    ...{ sounds: {}, failures: {}, chapters: {}, spentFileIds: [] },
+    ...{ cuts: [], sounds: {}, failures: {}, chapters: {}, spentFileIds: [] },
   };
 }
 

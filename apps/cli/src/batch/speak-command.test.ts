@@ -63,7 +63,7 @@ const inputs = () =>
         .split('\n')
         .map((line) => JSON.parse(line)),
     );
-const said = () => inputs().map((lines) => lines.map(({ body }) => body.input));
+const said = (): string[][] => inputs().map((lines) => lines.map(({ body }) => body.input));
 const silence = (seconds: number) => Buffer.alloc(Math.round(seconds * 24_000) * 2);
 /** Of a chapter: its parts, and a pause behind the heading and between paragraphs. */
 function expectedPcm([first = '', ...rest]: string[]): Buffer {
@@ -163,7 +163,8 @@ describe('a book', () => {
 
 describe('a stop', () => {
   it('Ctrl-C leaves the batch running; the same command goes on with it', async () => {
-    await start({ batches: { lineMs: 400 } });
+    const { promise: hold, resolve: go } = Promise.withResolvers<void>();
+    await start({ batches: { hold } });
     const running = startCli(['batch', 'speak', 'tale.txt', '--format', 'pcm'], {
       ...{ directory, environment: environment() },
     });
@@ -174,6 +175,7 @@ describe('a stop', () => {
     expect(stopped.stderr).toMatch(
       /antiphon: batch_2 goes on on the server: the same command goes on with it, batch cancel batch_2 ends it\n$/,
     );
+    go();
     const outcome = await speak('--format', 'pcm');
     expect(outcome).toMatchObject({ code: 0 });
     expect(outcome.stderr).toMatch(
@@ -294,6 +296,162 @@ describe('a stop', () => {
     expect(samplesOf(await saved(`${NAMES[2]}.pcm`))).toStrictEqual(
       samplesOf(expectedPcm(PARTS[2] ?? [])),
     );
+  });
+});
+
+describe('two at once', () => {
+  it('do not write one folder: the second is told who does', async () => {
+    const { promise: hold, resolve: go } = Promise.withResolvers<void>();
+    await start({ batches: { hold } });
+    const running = startCli(['batch', 'speak', 'tale.txt', '--format', 'pcm'], {
+      ...{ directory, environment: environment() },
+    });
+    await until(() => running.written.stderr.includes('speaks 6'));
+    for (const more of [[], ['--restart']]) {
+      const outcome = await speak('--format', 'pcm', ...more);
+      expect(outcome).toMatchObject({ code: 1, stdout: '' });
+      expect(outcome.stderr).toMatch(
+        new RegExp(`^antiphon: another antiphon \\(process ${running.child.pid}\\) is writing `),
+      );
+    }
+    go();
+    expect(await running.outcome).toMatchObject({ code: 0 });
+    expect(server.batches.batches.size).toBe(1);
+    expect((await readdir(join(directory, 'tale'))).length).toBe(LISTS.length + 3);
+  });
+});
+
+describe('--restart', () => {
+  /** Leaves a batch behind whose lines are all done, and a state that does not know of it. */
+  async function leaveDone(): Promise<void> {
+    await start();
+    const unanswered = {
+      path: '/batches/batch_2',
+      times: 1,
+      fault: { type: 'no-headers' },
+    } as const;
+    server.script(unanswered);
+    const running = startCli(['batch', 'speak', 'tale.txt', '--format', 'pcm'], {
+      ...{ directory, environment: environment() },
+    });
+    await until(() => server.batches.batches.get('batch_2')?.status === 'completed');
+    await until(() => server.requestsTo('/batches/batch_2').length > 0);
+    running.child.kill('SIGKILL');
+    await running.outcome;
+    expect([...server.batches.files.values()].map(({ name }) => name)).toContain('speech');
+  }
+
+  it('leaves nothing of the batch before, on the server where it was begun', async () => {
+    await leaveDone();
+    const old = server;
+    try {
+      const keyed = { OPENAI_API_KEY: 'secret' };
+      server = await startOpenAIServer({ batches: {}, apiKey: 'secret' });
+      const outcome = await runCli(['batch', 'speak', 'tale.txt', '--format', 'pcm', '--restart'], {
+        directory,
+        environment: { ...environment(), ...keyed },
+      });
+      expect(outcome).toMatchObject({ code: 0 });
+      expect([...old.batches.files.keys()]).toStrictEqual([]);
+      expect([...server.batches.files.keys()]).toStrictEqual([]);
+      // The key is the new server's.
+      for (const { headers } of old.requests) expect(headers.authorization).toBeUndefined();
+    } finally {
+      await old.close();
+    }
+  });
+
+  it('waits until a batch that runs is cancelled', async () => {
+    await start({ batches: { hold: new Promise(() => undefined) } });
+    const running = startCli(['batch', 'speak', 'tale.txt', '--format', 'pcm'], {
+      ...{ directory, environment: environment() },
+    });
+    await until(() => running.written.stderr.includes('speaks 6'));
+    running.child.kill('SIGKILL');
+    await running.outcome;
+    const again = startCli(['batch', 'speak', 'tale.txt', '--format', 'wav', '--restart'], {
+      ...{ directory, environment: environment() },
+    });
+    await until(() => again.written.stderr.includes('speaks 6'));
+    expect(again.written.stderr).toMatch(/^antiphon: batch_2 is being cancelled\n/);
+    expect(server.batches.batches.get('batch_2')).toMatchObject({ status: 'cancelled' });
+    again.child.kill('SIGKILL');
+    await again.outcome;
+    // The input of the batch that runs now.
+    expect(server.batches.files.size).toBe(1);
+  });
+
+  it('goes on when the server before is away, and tells what it has left there', async () => {
+    await leaveDone();
+    const { baseUrl } = server;
+    await server.close();
+    server = await startOpenAIServer({ batches: {} });
+    const outcome = await speak('--format', 'pcm', '--restart');
+    expect(outcome).toMatchObject({ code: 0 });
+    const [first = ''] = outcome.stderr.split('\n');
+    expect(first).toMatch(/^antiphon: batch_2 could not be ended: no server answers at /);
+    expect(first).toContain(`batch cancel batch_2 --base-url ${baseUrl} ends it`);
+  });
+});
+
+describe('a server that takes less', () => {
+  it('time: what is not done is no failure, as long as some is', async () => {
+    await start({ batches: { linesInWindow: 2 } });
+    expect(await speak('--format', 'pcm', '--window', '2h')).toMatchObject({ code: 0 });
+    expect(said()).toStrictEqual([PARTS.flat(), PARTS.flat().slice(2), PARTS.flat().slice(4)]);
+    expect(server.requestsTo('/batches')[0]?.body).toMatchObject({
+      completion_window: '2h',
+      output_expires_after: { anchor: 'created_at', seconds: 2 * 3600 + 7 * 86_400 },
+    });
+  });
+
+  it('no time at all: it is told once', async () => {
+    await start({ batches: { linesInWindow: 0 } });
+    const outcome = await speak('--format', 'pcm');
+    expect(outcome).toMatchObject({ code: 1, stdout: '' });
+    expect(outcome.stderr).toMatch(
+      /antiphon: batch_2 expired before a paragraph was spoken — [^\n]+--window\n$/,
+    );
+    expect(server.batches.batches.size).toBe(1);
+  });
+
+  it('lines: fewer at a time', async () => {
+    await start({ batches: { maxLines: 2 } });
+    const outcome = await speak('--format', 'pcm');
+    expect(outcome).toMatchObject({ code: 0 });
+    expect(outcome.stderr).toMatch(/the server takes fewer than 6 lines: 3 at a time\n/);
+    expect(said().slice(2)).toStrictEqual(PARTS.flat().map((text) => [text]));
+    expect([...server.batches.files.keys()]).toStrictEqual([]);
+  });
+
+  it('characters: what is longer is cut again, also by a later call', async () => {
+    const failLine = ({ input }: Record<string, unknown>) =>
+      String(input).length > 60 ? 'String should have at most 60 characters' : undefined;
+    await start({ batches: { failLine } });
+    const sentences = Array.from(
+      { length: 6 },
+      (_, at) => `Here is sentence ${at} of them, which is long.`,
+    );
+    await writeFile(join(directory, 'tale.txt'), `CHAPTER I\n\n${sentences.join(' ')}\n\nEnd.`);
+    const outcome = await speak('--format', 'pcm');
+    expect(outcome).toMatchObject({ code: 0 });
+    expect(outcome.stderr).toMatch(/the server takes 60 characters: longer paragraphs are cut/);
+    const [first, pieces = [], ...more] = said();
+    expect([first, more]).toStrictEqual([['CHAPTER I', sentences.join(' '), 'End.'], []]);
+    expect(pieces.join(' ')).toBe(sentences.join(' '));
+    for (const piece of pieces) expect(piece.length).toBeLessThanOrEqual(60);
+    const expected = [
+      ...[spokenPcm('CHAPTER I'), silence(1)],
+      ...pieces.map((text) => spokenPcm(text)),
+    ];
+    expect(samplesOf(await saved('01-chapter-i.pcm'))).toStrictEqual(
+      samplesOf(Buffer.concat([...expected, silence(0.7), spokenPcm('End.')])),
+    );
+    const before = server.requests.length;
+    expect(await speak('--format', 'pcm')).toMatchObject({ code: 0 });
+    expect(server.requests).toHaveLength(before);
+    const contents = JSON.parse((await saved('contents.json')).toString());
+    expect(contents.chapters[0].paragraphs).toHaveLength(pieces.length + 2);
   });
 });
 

@@ -1,26 +1,22 @@
-import { readFile, rm, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
 import { SAMPLE_RATE_HZ, type AudioFormat } from '@antiphon/shared/audio/audio-format';
 import { describeApiFailure, isAbort } from '../api-failure.ts';
-import { CliError, USAGE_EXIT } from '../cli-error.ts';
+import { CliError } from '../cli-error.ts';
 import type { CliContext } from '../context.ts';
 import { INTERRUPTED_EXIT } from '../interrupts.ts';
-import { BatchClient } from './batch-client.ts';
+import { type Batch, BatchClient } from './batch-client.ts';
 import { batchFailure } from './batch-failure.ts';
-import { type Book, missingParts, partsOf, save, type SpokenAs } from './book.ts';
+import { type Book, missingParts, save, type SpokenAs } from './book.ts';
 import { cutBook } from './book-chapters.ts';
 import { beginning, writeContents } from './book-contents.ts';
-import { forgetFailures, speakRound } from './book-rounds.ts';
-import {
-  type BookProgress,
-  fingerprintOf,
-  loadProgress,
-  newProgress,
-  removeProgress,
-} from './book-state.ts';
+import { speakRound } from './book-rounds.ts';
+import { fingerprintOf, newProgress } from './book-state.ts';
 import { writeChapters } from './chapter-writer.ts';
 import { makeFolder } from './fetch-results.ts';
+import { FOLDER_LOCK, takeLock } from './file-lock.ts';
 import { counted, timestamp } from './progress.ts';
+import { resumeBook } from './resume-book.ts';
 
 export interface SpeakOptions extends SpokenAs {
   format: AudioFormat;
@@ -45,8 +41,11 @@ export async function speakBook(
 ): Promise<number> {
   const { signal, release } = context.interrupts.guard();
   let book: Book | undefined;
+  let unlock = async (): Promise<void> => undefined;
   try {
-    book = await openBook(context, path, { ...options, signal });
+    book = await readBook(context, path, { ...options, signal });
+    unlock = await takeLock(join(book.directory, FOLDER_LOCK), book.directory);
+    await resumeBook(book, options);
     return await speakAll(book);
   } catch (thrown) {
     if (!signal.aborted || !isAbort(thrown)) {
@@ -55,6 +54,7 @@ export async function speakBook(
     if (book) tellWhatGoesOn(book);
     return INTERRUPTED_EXIT;
   } finally {
+    await unlock();
     release();
   }
 }
@@ -72,13 +72,14 @@ function tellWhatGoesOn({ context, progress }: Book): void {
 async function speakAll(book: Book): Promise<number> {
   for (;;) {
     await writeChapters(book);
+    const before = missingParts(book).length;
     const batch = await speakRound(book);
     if (!batch) break;
-    if (batch.status === 'cancelled') {
-      await writeChapters(book);
-      await writeContents(book);
-      throw new CliError(`${batch.id} was cancelled`, 'the same command speaks what is missing');
-    }
+    const end = endOf(batch, before - missingParts(book).length);
+    if (!end) continue;
+    await writeChapters(book);
+    await writeContents(book);
+    throw end;
   }
   await deleteSpent(book);
   const table = await writeContents(book);
@@ -94,6 +95,19 @@ async function speakAll(book: Book): Promise<number> {
     `${counted(book.chapters.length, 'chapter')}, ${length}, in ${book.directory}`,
   );
   return 0;
+}
+
+/** Whether another round would do no better. */
+function endOf({ id, status }: Batch, spoken: number): CliError | undefined {
+  if (status === 'cancelled') {
+    return new CliError(`${id} was cancelled`, 'the same command speaks what is missing');
+  }
+  // What has run out of time is no fault of the line's, as long as some have their turn.
+  if (status !== 'expired' || spoken > 0) return undefined;
+  return new CliError(
+    `${id} expired before a paragraph was spoken`,
+    'look at the server, or give it longer by --window',
+  );
 }
 
 /** What rounds that are over have left on the server. */
@@ -119,12 +133,12 @@ function unspoken(book: Book, missing: ReturnType<typeof missingParts>): CliErro
   return new CliError(what, 'the same command tries them again');
 }
 
-async function openBook(
+async function readBook(
   context: CliContext,
   path: string,
   options: SpeakOptions & { signal: AbortSignal },
 ): Promise<Book> {
-  const { signal, restart, keep, window, format, voice, model, speed } = options;
+  const { signal, keep, window, format, voice, model, speed } = options;
   const { baseUrl } = context.api;
   const title = basename(path, extname(path));
   const text = await readText(resolve(context.directory, path), path);
@@ -139,14 +153,10 @@ async function openBook(
   const directory = await makeFolder(context.directory, options.out ?? title);
   const client = new BatchClient(context.api);
   const progress = newProgress(fingerprintOf(chapters, { ...spokenAs, format }), baseUrl);
-  const book = {
+  return {
     ...{ context, client, title, chapters, spokenAs, format, directory, progress },
     ...{ window, keep, signal },
   };
-  const before = await loadProgress(directory);
-  if (before && restart) await forget({ ...book, progress: before });
-  else if (before) await goOn(book, before);
-  return book;
 }
 
 async function readText(absolute: string, path: string): Promise<string> {
@@ -161,42 +171,4 @@ async function readText(absolute: string, path: string): Promise<string> {
     if (!bytes.includes(0)) return new TextDecoder('windows-1252').decode(bytes);
     throw new CliError(`'${path}' is no text`, 'name a text or Markdown file');
   }
-}
-
-/** Takes over what an earlier call has done. */
-async function goOn(book: Book, before: BookProgress): Promise<void> {
-  const { context, directory, progress } = book;
-  const advice = 'name another folder by --out, or begin anew by --restart';
-  if (before.fingerprint !== progress.fingerprint) {
-    const what = `${directory} holds another text, or the same with other options`;
-    throw new CliError(what, advice, { exitCode: USAGE_EXIT });
-  }
-  if (before.baseUrl !== progress.baseUrl) {
-    const what = `${directory} was begun with the server at ${before.baseUrl}`;
-    throw new CliError(what, advice, { exitCode: USAGE_EXIT });
-  }
-  book.progress = before;
-  forgetFailures(book);
-  for (const [number, { file }] of Object.entries(before.chapters)) {
-    const found = await stat(join(directory, file)).catch(() => undefined);
-    if (!found?.isFile()) delete before.chapters[number];
-  }
-  const left = missingParts(book).length;
-  const total = partsOf(book).length;
-  const batch = before.round?.batchId === undefined ? '' : `, of ${before.round.batchId}`;
-  if (left > 0)
-    context.terminal.notice(`going on: ${left} of ${total} paragraphs are missing${batch}`);
-}
-
-/** Ends what an earlier call has begun, and removes what it has made, here and there. */
-async function forget({ client, directory, progress, signal }: Book): Promise<void> {
-  const { round, sounds, spentFileIds, chapters } = progress;
-  if (round?.batchId !== undefined)
-    await client.cancel(round.batchId, signal).catch(() => undefined);
-  const sound = Object.values(sounds).map(({ fileId }) => fileId);
-  const inputs = round === undefined ? [] : [round.inputFileId];
-  await client.deleteFiles([...sound, ...spentFileIds, ...inputs], signal);
-  signal.throwIfAborted();
-  for (const { file } of Object.values(chapters)) await rm(join(directory, file), { force: true });
-  await removeProgress(directory);
 }

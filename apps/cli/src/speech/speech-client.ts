@@ -2,6 +2,7 @@ import { APIError } from 'openai';
 import type { Api } from '../api.ts';
 import { CliError } from '../cli-error.ts';
 import type { ModelChoice } from '../model-choice.ts';
+import { characterLimit } from './character-limit.ts';
 import { cutText } from './cut-text.ts';
 
 export interface SpeechOptions {
@@ -11,7 +12,6 @@ export interface SpeechOptions {
 
 /** What OpenAI takes in one request, and antiphon unless told otherwise. */
 const MOST_CHARACTERS = 4096;
-const USUAL_LIMITS = /at most (\d+) characters|max_length'?"?: (\d+)|maximum (?:length )?of (\d+)/i;
 
 /** Speech of texts of any length: one body of sound per request. */
 export class SpeechClient {
@@ -68,8 +68,7 @@ function limitIn(thrown: unknown): number | undefined {
   if (!(thrown instanceof APIError) || ![400, 413, 422].includes(thrown.status ?? 0)) {
     return undefined;
   }
-  const found = USUAL_LIMITS.exec(thrown.message)?.slice(1).find(Boolean);
-  return found === undefined ? undefined : Number(found);
+  return characterLimit(thrown.message);
 }
 
 /** Throws a CliError for what cannot be sound: pages and messages that came with status 200. */

@@ -15,6 +15,10 @@ export interface BatchOptions {
   failLine?: (body: Record<string, unknown>, tried: number) => string | undefined;
   /** What is wrong with the third line, so that no line is worked on. */
   failInput?: string;
+  /** A longer file fails. */
+  maxLines?: number;
+  /** How many lines of each batch are done before its window is over. */
+  linesInWindow?: number;
 }
 
 export interface StoredFile {
@@ -34,7 +38,7 @@ export interface StoredBatch {
   completed: number;
   failed: number;
   total: number;
-  fault: string | null;
+  fault: { code: string | null; message: string; line: number | null } | null;
 }
 
 interface RequestLine {
@@ -151,8 +155,12 @@ export class Batches {
       .split('\n')
       .filter(Boolean)
       .map((line) => JSON.parse(line) as RequestLine);
-    if (this.#options.failInput !== undefined) {
-      batch.fault = this.#options.failInput;
+    const { failInput, maxLines = Infinity, linesInWindow = Infinity } = this.#options;
+    if (failInput !== undefined) batch.fault = { code: null, message: failInput, line: 3 };
+    if (lines.length > maxLines) {
+      batch.fault = { code: 'too_many_tasks', message: 'Too many lines.', line: null };
+    }
+    if (batch.fault) {
       batch.status = 'failed';
       return;
     }
@@ -160,12 +168,15 @@ export class Batches {
     const output: object[] = [];
     const errors: object[] = [];
     for (const line of lines) {
-      if (!isCancelling(batch)) await this.#takeTime(batch);
+      const isLate = batch.completed + batch.failed >= linesInWindow;
+      if (isLate) batch.status = 'finalizing';
+      else if (!isCancelling(batch)) await this.#takeTime(batch);
       this.#runLine(batch, line, { output, errors });
     }
     batch.outputFileId = this.#storeLines(output);
     batch.errorFileId = this.#storeLines(errors);
-    batch.status = isCancelling(batch) ? 'cancelled' : 'completed';
+    const isLate = batch.completed + batch.failed < lines.length;
+    batch.status = isCancelling(batch) ? 'cancelled' : isLate ? 'expired' : 'completed';
   }
 
   /** Cut short when the batch is cancelled. */
@@ -187,8 +198,9 @@ export class Batches {
     { output, errors }: { output: object[]; errors: object[] },
   ): void {
     const ids = { id: `batch_req_${custom_id}`, custom_id };
-    if (isCancelling(batch)) {
-      const error = { code: 'batch_cancelled', message: 'Not done.' };
+    if (isCancelling(batch) || batch.status === 'finalizing') {
+      const code = isCancelling(batch) ? 'batch_cancelled' : 'batch_expired';
+      const error = { code, message: 'Not done.' };
       errors.push({ ...ids, response: null, error });
       return;
     }
@@ -258,7 +270,7 @@ const fileObject = ({ id, name, purpose, bytes }: StoredFile): object => ({
 
 const batchObject = (batch: StoredBatch): object => ({
   ...{ id: batch.id, object: 'batch', endpoint: batch.endpoint, status: batch.status },
-  errors: batch.fault && { object: 'list', data: [{ message: batch.fault, line: 3 }] },
+  errors: batch.fault && { object: 'list', data: [batch.fault] },
   ...{ input_file_id: batch.inputFileId, output_file_id: batch.outputFileId },
   ...{ error_file_id: batch.errorFileId, created_at: 1_700_000_000 },
   request_counts: { total: batch.total, completed: batch.completed, failed: batch.failed },
