@@ -12,7 +12,7 @@ import { llmEngines } from './engines/index.ts';
 await runProcess('llm-worker', async () => {
   const config = readConfig();
   const logger = createLogger('llm-worker', config.LOG_LEVEL);
-  const { service, concurrency, batchConcurrency } = await createEngine(
+  const { service, ...places } = await createEngine(
     llmEngines,
     { name: config.AI_SERVICE, variable: 'AI_SERVICE' },
     environment,
@@ -24,8 +24,7 @@ await runProcess('llm-worker', async () => {
     kind: 'chat',
     engineName: config.AI_SERVICE,
     config,
-    concurrency,
-    batchConcurrency,
+    ...places,
     logger,
     announce: (signal) => service.listModels(signal),
     createHandler: ({ log, jobs, redis }) =>

@@ -12,7 +12,7 @@ import { createTranscriptionLineHandler } from './transcription-line-handler.ts'
 await runProcess('stt-worker', async () => {
   const config = readConfig();
   const logger = createLogger('stt-worker', config.LOG_LEVEL);
-  const { service, concurrency, batchConcurrency } = await createEngine(
+  const { service, ...places } = await createEngine(
     sttEngines,
     { name: config.STT_SERVICE, variable: 'STT_SERVICE' },
     environment,
@@ -24,8 +24,7 @@ await runProcess('stt-worker', async () => {
     kind: 'transcription',
     engineName: config.STT_SERVICE,
     config,
-    concurrency,
-    batchConcurrency,
+    ...places,
     logger,
     announce: async (signal) => ({
       ...(await service.listModels(signal)),

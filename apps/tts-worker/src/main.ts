@@ -16,12 +16,12 @@ await runProcess('tts-worker', async () => {
   const logger = createLogger('tts-worker', config.LOG_LEVEL);
   const make = (name: string, variable: string) =>
     createEngine(ttsEngines, { name, variable }, environment, { ...config, logger });
-  const { service, concurrency, batchConcurrency } = await make(config.TTS_SERVICE, 'TTS_SERVICE');
+  const { service, ...places } = await make(config.TTS_SERVICE, 'TTS_SERVICE');
   const fallback =
     config.TTS_FALLBACK_SERVICE === undefined || config.TTS_FALLBACK_SERVICE === config.TTS_SERVICE
       ? undefined
       : (await make(config.TTS_FALLBACK_SERVICE, 'TTS_FALLBACK_SERVICE')).service;
-  const encoders = new EncoderPool(Math.min(concurrency, availableParallelism()));
+  const encoders = new EncoderPool(Math.min(places.concurrency, availableParallelism()));
   const {
     SPEECH_CACHE: scope,
     SPEECH_CACHE_MAX_BYTES: maxBytes,
@@ -42,8 +42,7 @@ await runProcess('tts-worker', async () => {
     kind: 'speech',
     engineName: config.TTS_SERVICE,
     config,
-    concurrency,
-    batchConcurrency,
+    ...places,
     logger,
     announce: async (signal) => ({
       ...(await service.listVoices(signal)),

@@ -19,6 +19,8 @@ export interface ScriptedWorkerOptions<Kind extends JobKind> {
   /** The "engine": real jobs come from a real queue, what is done with them is the test's. */
   handler: JobHandler<Kind>;
   engine?: string;
+  /** Its place among those of its stage; after all that have one unless told. */
+  engineRank?: number;
   concurrency?: number;
   /** False: announced as live, but takes no job. */
   takesJobs?: boolean;
@@ -42,6 +44,7 @@ export async function startScriptedWorker<Kind extends JobKind>({
   announced,
   handler,
   engine = 'scripted',
+  engineRank,
   concurrency = 4,
   takesJobs = true,
 }: ScriptedWorkerOptions<Kind>): Promise<ScriptedWorker<Kind>> {
@@ -57,6 +60,7 @@ export async function startScriptedWorker<Kind extends JobKind>({
     workerId: createWorkerId(stage),
     stage,
     engine,
+    ...(engineRank === undefined ? {} : { engineRank }),
     queueName: queueName(stage, engine),
     concurrency,
     startedAtSeconds: Math.floor(Date.now() / 1000),

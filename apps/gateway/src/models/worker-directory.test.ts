@@ -61,11 +61,15 @@ describe('a model', () => {
     expect(await directory.resolve('llm', 'gpt-x')).toMatchObject({ model: 'demo-model' });
   });
 
-  it('that is left out is the configured one, else that of the first engine', async () => {
-    await announce('demo');
-    await announce('openai');
+  it('that is left out is the configured one, else that of the first engine by rank, then name', async () => {
+    await announce('other');
+    await announce('demo', { engineRank: 2 });
+    await announce('real', { engineRank: 1 });
+    await announce('remote', { engineRank: 1 });
     const first = await createDirectory();
-    expect(await first.resolve('llm', undefined)).toMatchObject({ model: 'openai-model' });
+    const engines = first.workersOf('llm').map(({ engine }) => engine);
+    expect(engines).toEqual(['real', 'remote', 'demo', 'other']);
+    expect(await first.resolve('llm', undefined)).toMatchObject({ model: 'real-model' });
     const configured = await createDirectory({ defaults: { llm: 'demo-model' } });
     expect(await configured.resolve('llm', undefined)).toMatchObject({ model: 'demo-model' });
   });

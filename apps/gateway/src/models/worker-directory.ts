@@ -14,9 +14,6 @@ const STALE_MS = REFRESH_MS * 3;
 /** After Redis was away workers need so long to be heard of again: until then none counts as dead. */
 const RECOVERY_MS = HEARTBEAT_MS * 2;
 
-/** Which engine answers when no model is named and several are alive; the README's table has the same order. */
-const ENGINE_ORDER = ['openai', 'demo', 'flite', 'espeak', 'sherpa', 'llama', 'pocketsphinx'];
-
 export interface DirectoryOptions {
   /** `alias=model`. */
   aliases: string[];
@@ -94,7 +91,10 @@ export class WorkerDirectory {
     return this.#workers.filter((worker) => worker.queueName === queueName && worker.live);
   }
 
-  /** The workers of a stage, one per queue, in the order of preference; live ones first. */
+  /**
+   * The workers of a stage, one per queue: live ones first, then in the order of preference that
+   * their stage has for its engines. The first one answers when no model is named.
+   */
   workersOf(stage: Stage): KnownWorker[] {
     const byQueue = new Map<string, KnownWorker>();
     const sorted = this.#workers
@@ -102,7 +102,8 @@ export class WorkerDirectory {
       .sort(
         (one, other) =>
           Number(other.live) - Number(one.live) ||
-          engineRank(one.engine) - engineRank(other.engine) ||
+          rankOf(one) - rankOf(other) ||
+          one.engine.localeCompare(other.engine) ||
           other.startedAtSeconds - one.startedAtSeconds,
       );
     for (const worker of sorted) {
@@ -193,10 +194,8 @@ export class WorkerDirectory {
   }
 }
 
-function engineRank(engine: string): number {
-  const position = ENGINE_ORDER.indexOf(engine);
-  return position < 0 ? ENGINE_ORDER.length : position;
-}
+/** A worker of an older version tells none. */
+const rankOf = ({ engineRank = Number.MAX_SAFE_INTEGER }: KnownWorker): number => engineRank;
 
 function splitPair(pair: string): [string, string] {
   const position = pair.indexOf('=');

@@ -18,7 +18,7 @@ beforeAll(async () => {
       announced: { models: ['gpt-4o', 'org/model-7b', 'a b', 'weird?#%'] },
     }),
     await startScriptedWorker({
-      ...{ redisUrl, kind: 'speech', engine: 'flite', handler: speakSilence },
+      ...{ redisUrl, kind: 'speech', engine: 'flite', engineRank: 0, handler: speakSilence },
       announced: {
         models: ['tts-1'],
         voices: [

@@ -1,5 +1,8 @@
 import { demo } from './demo.ts';
 import { openai } from './openai.ts';
 
-/** All engines of this stage by name, in the order of preference. */
+/**
+ * All engines of this stage by name. Of several that are live the first one here answers when no
+ * model is named. A new one is its file and one line here.
+ */
 export const llmEngines = { openai, demo };

@@ -3,5 +3,8 @@ import type { STTService } from '@antiphon/shared/services/stt-service';
 import { openai } from './openai.ts';
 import { pocketsphinx } from './pocketsphinx.ts';
 
-/** The engines `STT_SERVICE` chooses from, by name. A new one is its file and one line here. */
-export const sttEngines = { pocketsphinx, openai } satisfies Record<string, Engine<STTService>>;
+/**
+ * All engines of this stage by name. Of several that are live the first one here answers when no
+ * model is named. A new one is its file and one line here.
+ */
+export const sttEngines = { openai, pocketsphinx } satisfies Record<string, Engine<STTService>>;

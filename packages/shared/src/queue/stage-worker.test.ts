@@ -43,7 +43,7 @@ describe('a stage worker', () => {
     });
     let engineClosed = 0;
     const running = await startStageWorker({
-      ...{ stage: 'llm', kind: 'chat', engineName: 'demo', concurrency: 1 },
+      ...{ stage: 'llm', kind: 'chat', engineName: 'demo', engineRank: 1, concurrency: 1 },
       ...{ config, announce, logger },
       createHandler: () => async () => undefined,
       createLineHandler: () => async () => ({ result: { type: 'completion', body: '{}' } }),
@@ -61,7 +61,9 @@ describe('a stage worker', () => {
     const before = await clients();
     const { running, ready, closed, healthPort } = await start(async () => ({ models: ['m'] }));
     await until(ready);
-    expect(await readWorkers(redis)).toMatchObject([{ queueName: 'llm-demo', live: true }]);
+    expect(await readWorkers(redis)).toMatchObject([
+      { queueName: 'llm-demo', engineRank: 1, live: true },
+    ]);
     const metrics = await (await fetch(`http://127.0.0.1:${healthPort}/metrics`)).text();
     for (const line of [
       'antiphon_jobs_active{queue="llm-demo"} 0',

@@ -60,6 +60,8 @@ export interface StageWorkerOptions<Kind extends JobKind> {
   stage: Stage;
   kind: Kind;
   engineName: string;
+  /** Its place among the engines of its stage, from 0; left out: after all that have one. */
+  engineRank?: number;
   config: WorkerConfig;
   concurrency: number;
   /** Of lines of batches, within `concurrency`; left out: all of it. */
@@ -103,6 +105,7 @@ export async function startStageWorker<Kind extends JobKind>(
       workerId,
       stage,
       engine: engineName,
+      ...(options.engineRank === undefined ? {} : { engineRank: options.engineRank }),
       queueName: queueName(stage, engineName),
       concurrency,
       startedAtSeconds: Math.floor(Date.now() / 1000),

@@ -22,6 +22,8 @@ const announcementSchema = z.object({
   workerId: z.string(),
   stage: z.enum(STAGES),
   engine: z.string(),
+  /** Its place among the engines of its stage, from 0: the first answers when no model is named. */
+  engineRank: z.number().optional(),
   queueName: z.string(),
   /** Names clients may ask for; the first is the engine's default. */
   models: z.array(z.string()),

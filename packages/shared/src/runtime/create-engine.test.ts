@@ -27,11 +27,11 @@ describe('the chosen engine', () => {
   it('reads its own variables; an empty one counts as left out', async () => {
     expect(await create('demo', { DEMO_SPEED: '' })).toEqual({
       service: { DEMO_SPEED: 'slow', concurrency: 7 },
-      ...{ concurrency: 7, batchConcurrency: 7 },
+      ...{ engineRank: 0, concurrency: 7, batchConcurrency: 7 },
     });
     expect(await create('demo', { DEMO_SPEED: 'fast' }, { CONCURRENCY: 3 })).toEqual({
       service: { DEMO_SPEED: 'fast', concurrency: 3 },
-      ...{ concurrency: 3, batchConcurrency: 3 },
+      ...{ engineRank: 0, concurrency: 3, batchConcurrency: 3 },
     });
   });
 
@@ -45,8 +45,8 @@ describe('the chosen engine', () => {
     });
     const chosen = { name: 'remote', variable: 'AI_SERVICE' };
     const told = { CONCURRENCY: 0, BATCH_CONCURRENCY, logger };
-    expect(await createEngine({ remote }, chosen, {}, told)).toEqual({
-      ...{ service: 'service', concurrency: 7, batchConcurrency: expected },
+    expect(await createEngine({ first: remote, remote }, chosen, {}, told)).toEqual({
+      ...{ service: 'service', engineRank: 1, concurrency: 7, batchConcurrency: expected },
     });
   });
 

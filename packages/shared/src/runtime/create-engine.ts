@@ -2,9 +2,11 @@ import type { Engine } from '../services/define-engine.ts';
 import { ConfigError } from './load-config.ts';
 import type { Logger } from './logger.ts';
 
-/** A warm engine, and how many jobs it takes. */
+/** A warm engine, and what its worker is told of it. */
 interface CreatedEngine<Service> {
   service: Service;
+  /** Its place among the engines of its stage, from 0. */
+  engineRank: number;
   concurrency: number;
   /** Of lines of batches, within `concurrency`. */
   batchConcurrency: number;
@@ -34,5 +36,6 @@ export async function createEngine<Service>(
   const batchConcurrency = BATCH_CONCURRENCY || engine.defaultBatchConcurrency || concurrency;
   const warn = (message: string) => logger.warn(message);
   const service = await engine.createFrom(environment, { concurrency, warn });
-  return { service, concurrency, batchConcurrency };
+  const engineRank = Object.keys(engines).indexOf(name);
+  return { service, engineRank, concurrency, batchConcurrency };
 }
