@@ -1,4 +1,6 @@
 import { request, type IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { dataOf, eventsIn } from '@antiphon/testing/events-in';
 import type { SeenStream, StreamEnd } from '@antiphon/testing/invariant';
 
 /** One streamed chat answer, as its client saw it. */
@@ -119,15 +121,8 @@ class AnswerReader {
     answer.streamId = String(response.headers['x-stream-id'] ?? '');
     answer.retryAfter = response.headers['retry-after'];
     const isStream = response.headers['content-type']?.startsWith('text/event-stream') === true;
-    let waiting = '';
-    for await (const part of response) {
-      waiting += (part as Buffer).toString('latin1');
-      if (!isStream) continue;
-      const frames = waiting.split('\n\n');
-      waiting = frames.pop() ?? '';
-      for (const frame of frames) this.#take(frame);
-    }
-    if (!isStream) this.#takeWhole(waiting);
+    if (isStream) for await (const frame of eventsIn(response)) this.#take(frame);
+    else this.#takeWhole(await text(response));
     if (answer.ends.length === 0) answer.ends.push('open-end');
   }
 
@@ -139,15 +134,15 @@ class AnswerReader {
   }
 
   #take(frame: string): void {
-    const line = frame.split('\n').find((candidate) => candidate.startsWith('data: '));
-    if (line === undefined) return; // a comment
+    const data = dataOf(frame);
+    if (data === undefined) return; // a comment
     const { answer } = this;
     if (answer.ends.length > 0) answer.framesAfterEnd += 1;
-    if (line === 'data: [DONE]') {
+    if (data === '[DONE]') {
       answer.ends.push('done');
       return;
     }
-    const { choices, error, phrase_error: phraseError } = JSON.parse(line.slice(6)) as Frame;
+    const { choices, error, phrase_error: phraseError } = JSON.parse(data) as Frame;
     if (error) this.#takeError(error);
     if (phraseError) answer.phraseErrors.push(phraseError.code);
     const choice = choices?.[0];

@@ -1,3 +1,5 @@
+import { dataOf, eventsIn } from '@antiphon/testing/events-in';
+
 /** What one streamed chat answer was, frame by frame, however it ended. */
 export interface ChatTranscript {
   status: number;
@@ -53,13 +55,7 @@ export async function readChatStream(
       transcript.errors.push(error);
       return transcript;
     }
-    let waiting = '';
-    for await (const part of response.body ?? []) {
-      waiting += Buffer.from(part).toString('latin1');
-      const frames = waiting.split('\n\n');
-      waiting = frames.pop() ?? '';
-      for (const frame of frames) readFrame(frame, transcript, onContent);
-    }
+    for await (const frame of eventsIn(response.body)) readFrame(frame, transcript, onContent);
   } catch {
     transcript.broken = true;
   }
@@ -71,13 +67,13 @@ function readFrame(
   transcript: ChatTranscript,
   onContent: ChatStreamOptions['onContent'],
 ): void {
-  const line = frame.split('\n').find((candidate) => candidate.startsWith('data: '));
-  if (line === undefined) return; // a comment
-  if (line === 'data: [DONE]') {
+  const data = dataOf(frame);
+  if (data === undefined) return; // a comment
+  if (data === '[DONE]') {
     transcript.done = true;
     return;
   }
-  const { choices, error } = JSON.parse(line.slice(6)) as ChunkFrame;
+  const { choices, error } = JSON.parse(data) as ChunkFrame;
   if (error) transcript.errors.push(error);
   const choice = choices?.[0];
   if (choice?.finish_reason) transcript.finishReasons.push(choice.finish_reason);

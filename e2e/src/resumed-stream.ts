@@ -1,3 +1,4 @@
+import { eventsIn } from '@antiphon/testing/events-in';
 import { expectUnbroken } from '@antiphon/testing/invariant';
 import { type OpenAIServer, startOpenAIServer } from '@antiphon/testing/openai-server';
 import { freePort } from '@antiphon/testing/redis';
@@ -100,21 +101,17 @@ export const statusOf = (redis: Redis, streamId: string) =>
 /** Whole events, without ids and comments; a broken connection ends them as well. */
 export async function readEvents(response: Response, most = Infinity): Promise<string[]> {
   const events: string[] = [];
-  let waiting = '';
   if (most === 0) {
     await response.body?.cancel();
     return [];
   }
   try {
-    for await (const part of response.body ?? []) {
-      waiting += Buffer.from(part).toString('latin1');
-      const whole = waiting.split('\n\n');
-      waiting = whole.pop() ?? '';
-      events.push(...whole.map((event) => event.replace(/^((: .*|id: \d+)\n)+/, '')));
+    for await (const event of eventsIn(response.body)) {
+      events.push(event.replace(/^((: .*|id: \d+)\n)+/, ''));
       if (events.length >= most) break; // closes the connection
     }
   } catch {
     // cut: what came is whole events, and the rest of one
   }
-  return events.slice(0, most);
+  return events;
 }

@@ -1,3 +1,5 @@
+import { dataOf, eventsIn } from '@antiphon/testing/events-in';
+
 /** What one streamed answer with sound was, frame by frame, however it ended. */
 export interface SpokenTranscript {
   status: number;
@@ -80,15 +82,9 @@ export async function readSpokenStream(
       answer.errors.push(((await response.json()) as Required<ChunkFrame>).error);
       return answer;
     }
-    let waiting = '';
-    for await (const part of response.body ?? []) {
-      waiting += Buffer.from(part).toString('latin1');
-      const frames = waiting.split('\n\n');
-      waiting = frames.pop() ?? '';
-      for (const frame of frames) {
-        readFrame(frame, answer);
-        onFrame?.(answer);
-      }
+    for await (const frame of eventsIn(response.body)) {
+      readFrame(frame, answer);
+      onFrame?.(answer);
     }
   } catch {
     answer.broken = true;
@@ -97,18 +93,13 @@ export async function readSpokenStream(
 }
 
 function readFrame(frame: string, answer: SpokenTranscript): void {
-  const line = frame.split('\n').find((candidate) => candidate.startsWith('data: '));
-  if (line === undefined) return; // a comment
-  if (line === 'data: [DONE]') {
+  const data = dataOf(frame);
+  if (data === undefined) return; // a comment
+  if (data === '[DONE]') {
     answer.done = true;
     return;
   }
-  const {
-    choices,
-    error,
-    usage,
-    phrase_error: phraseError,
-  } = JSON.parse(line.slice(6)) as ChunkFrame;
+  const { choices, error, usage, phrase_error: phraseError } = JSON.parse(data) as ChunkFrame;
   if (error) answer.errors.push(error);
   if (phraseError) answer.phraseErrors.push(phraseError);
   answer.usage = usage ?? answer.usage;
