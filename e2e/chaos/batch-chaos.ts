@@ -30,17 +30,23 @@ export interface BatchChaosReport {
   seconds: number;
 }
 
-/**
- * A batch of speech over real processes, of which one is killed outright every few seconds, Redis
- * among them, until the batch is over; then every line is looked for, in the files and on disk.
- */
-export async function runBatchChaos(options: BatchChaosOptions): Promise<BatchChaosReport> {
-  const { lines, tell } = options;
-  const stack = await startStack({
+/** What a batch needs, of which anything may be killed. */
+export const startBatchStack = (): Promise<Stack> =>
+  startStack({
     apps: ['gateway', 'tts-worker', 'tts-worker'],
     environment: { TTS_SERVICE: 'flite' },
     models: ['flite'],
   });
+
+/**
+ * A batch of speech over real processes, of which one is killed outright every few seconds, Redis
+ * among them, until the batch is over; then every line is looked for, in the files and on disk.
+ */
+export async function runBatchChaos(
+  stack: Stack,
+  options: BatchChaosOptions,
+): Promise<BatchChaosReport> {
+  const { lines, tell } = options;
   try {
     const client = new OpenAI({ baseURL: stack.baseUrl, apiKey: 'none', maxRetries: 8 });
     const startedAtMs = performance.now();

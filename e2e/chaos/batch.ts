@@ -5,11 +5,14 @@
  *   npm run chaos:batch -- --lines 500
  */
 import { parseArgs } from 'node:util';
-import { runBatchChaos } from './batch-chaos.ts';
+import { runBatchChaos, startBatchStack } from './batch-chaos.ts';
+import { closeAtStop } from './close-at-stop.ts';
 
 const { values } = parseArgs({ options: { lines: { type: 'string', default: '5000' } } });
 const lines = Number(values.lines);
-const report = await runBatchChaos({
+const starting = startBatchStack();
+closeAtStop(starting);
+const report = await runBatchChaos(await starting, {
   lines,
   withinMs: 120_000 + lines * 400,
   tell: (line) => console.log(line),
