@@ -89,15 +89,14 @@ function splitDigest(secret: string): string | undefined {
 }
 
 /**
- * A key file: one key per line as in `API_KEYS`, behind it limits of its own (`streams=4`); `#`
- * begins a comment line. Throws KeyFault with the line, also for a file without any key: it would
- * lock everybody out.
+ * A key file: one entry per line as in `API_KEYS`; `#` begins a comment line. Throws KeyFault with
+ * the line, also for a file without any key: it would lock everybody out.
  */
 export function parseKeyFile(text: string): ApiKey[] {
   const keys = text.split(/\r?\n/).flatMap((line, index) => {
     const content = line.replace(/^\uFEFF/, '').trim();
     if (content === '' || content.startsWith('#')) return [];
-    return [atLine(index + 1, () => parseLine(content))];
+    return [atLine(index + 1, () => parseEntry(content))];
   });
   if (keys.length === 0) throw new KeyFault('it has no key');
   const digests = new Set(keys.map(({ digest }) => digest.toString('hex')));
@@ -105,9 +104,13 @@ export function parseKeyFile(text: string): ApiKey[] {
   return keys;
 }
 
-function parseLine(line: string): ApiKey {
-  const [entry = '', ...settings] = line.split(/\s+/);
-  const key = parseKey(entry);
+/**
+ * A line of a key file, or an entry of `API_KEYS`: a key, behind it limits of its own, with blanks
+ * between (`alice:key streams=4`). Throws KeyFault.
+ */
+export function parseEntry(entry: string): ApiKey {
+  const [secret = '', ...settings] = entry.trim().split(/\s+/);
+  const key = parseKey(secret);
   for (const setting of settings) {
     const [name = '', value = ''] = setting.split('=', 2);
     const limit = Object.hasOwn(LIMIT_NAMES, name) ? LIMIT_NAMES[name] : undefined;

@@ -46,6 +46,14 @@ it('finds what it was given, and nothing else', async () => {
   expect(open([]).isEmpty).toBe(true);
 });
 
+it('has limits of keys in API_KEYS as in the file', () => {
+  const ring = open([`alice:${INLINE}  streams=4 requests-per-minute=60`, OLD]);
+  expect(ring.find(INLINE)).toMatchObject({
+    ...{ tenantId: 'name-alice', limits: { streams: 4, requestsPerMinute: 60 } },
+  });
+  expect(ring.find(OLD)).toMatchObject({ limits: {} });
+});
+
 it('takes the file before API_KEYS where both know a key', async () => {
   await writeFile(file, `alice:${INLINE}\n`);
   expect(open([INLINE], file).find(INLINE)?.tenantId).toBe('name-alice');
@@ -62,6 +70,9 @@ it('refuses to begin with a fault, by variable and place, without the key', asyn
   };
   expect(refusal([INLINE, 'sha256:canary'])).toEqual([
     'API_KEYS: entry 2: sha256: must be followed by 64 hex digits',
+  ]);
+  expect(refusal([`${INLINE} canary=1`])).toEqual([
+    expect.stringMatching(/^API_KEYS: entry 1: unknown limit; known: requests-per-minute, /),
   ]);
   expect(refusal([], file)).toEqual([
     'API_KEYS_FILE: line 2: sha256: must be followed by 64 hex digits',

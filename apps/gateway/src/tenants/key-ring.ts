@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import { readFileSync, unwatchFile, watchFile } from 'node:fs';
 import { ConfigError } from '@antiphon/shared/runtime/load-config';
 import type { Logger } from '@antiphon/shared/runtime/logger';
-import { type ApiKey, KeyFault, digestOf, parseKey, parseKeyFile } from './key-list.ts';
+import { type ApiKey, KeyFault, digestOf, parseEntry, parseKeyFile } from './key-list.ts';
 
 /** By looking at its time: a mounted secret changes by a symbolic link, which no event tells of. */
 const LOOK_MS = 1000;
@@ -26,7 +26,7 @@ export class KeyRing {
     this.#options = options;
     const { inline, file } = options;
     this.#inline = inline.map((entry, index) =>
-      orConfigError(`API_KEYS: entry ${index + 1}: `, () => parseKey(entry)),
+      orConfigError(`API_KEYS: entry ${index + 1}: `, () => parseEntry(entry)),
     );
     this.#warnOfWeak('API_KEYS', this.#inline);
     if (file === undefined) return;
