@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { inputBlobId, lineBodyBlobId, lineResultBlobId } from '@antiphon/shared/batches/batch-key';
 import { FileIndex } from '@antiphon/shared/files/file-index';
+import { createBlobId } from '@antiphon/shared/files/file-record';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { Redis } from 'ioredis';
@@ -41,10 +42,11 @@ async function store(blobId: string, ageHours = 0): Promise<void> {
   await utimes(join(directory, blobId), then, then);
 }
 
-const know = (id: string, expiresAtSeconds?: number) =>
+const know = (id: string, expiresAtSeconds?: number, blobId?: string) =>
   stores.files.add({
     ...{ id, tenantId: 'one', bytes: 1, filename: 'a', purpose: 'batch', createdAtSeconds: 1 },
     ...(expiresAtSeconds === undefined ? {} : { expiresAtSeconds }),
+    ...(blobId === undefined ? {} : { blobId }),
   });
 
 it('files that have expired lose their bytes, however many they are', async () => {
@@ -68,6 +70,15 @@ it('bytes that no record knows go after a day', async () => {
   await know('file-known');
   await sweepOrphans(stores);
   expect(await names()).toEqual(['file-known', 'file-uploading']);
+});
+
+it('a sound that no line has recorded goes after a day, and not that of its file', async () => {
+  const fileId = 'file-0a-7';
+  const [kept, left] = [createBlobId(fileId), createBlobId(fileId)];
+  for (const blobId of [kept, left]) await store(blobId, 25);
+  await know(fileId, undefined, kept);
+  await sweepOrphans(stores);
+  expect(await names()).toEqual([kept]);
 });
 
 it('what batches keep between their lines goes after eight days', async () => {

@@ -41,16 +41,16 @@ export function startSweeper(stores: Stores, onError: (error: Error) => void): (
 
 /** Nobody sees them any more; a gateway that dies in between leaves orphans. */
 export async function sweepExpired({ files, fileBlobs }: Stores): Promise<void> {
-  let fileIds: string[];
+  let blobIds: string[];
   do {
-    fileIds = await files.takeExpired(PAGE);
-    for (const fileId of fileIds) await fileBlobs.delete(fileId);
-  } while (fileIds.length === PAGE);
+    blobIds = await files.takeExpired(PAGE);
+    for (const blobId of blobIds) await fileBlobs.delete(blobId);
+  } while (blobIds.length === PAGE);
 }
 
 /** Bytes without a record: what was uploaded, or deleted, by a process that died meanwhile. */
 export async function sweepOrphans({ files, fileBlobs }: Stores): Promise<void> {
-  const isKept = async (blobId: string) => isOfBatch(blobId) || (await files.isKnown(blobId));
+  const isKept = async (blobId: string) => isOfBatch(blobId) || (await files.hasBlob(blobId));
   await fileBlobs.sweep(ORPHAN_AGE_MS, isKept);
   await fileBlobs.sweep(LINE_AGE_MS, (blobId) => !isOfBatch(blobId));
 }

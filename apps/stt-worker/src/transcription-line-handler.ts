@@ -11,7 +11,7 @@ import { listen, renameFile } from './listen.ts';
 
 export interface TranscriptionLineOptions {
   service: STTService;
-  /** Recordings, by the id of their file. */
+  /** Where recordings lie. */
   fileBlobs: BlobStore;
 }
 
@@ -20,8 +20,8 @@ export function createTranscriptionLineHandler(
   options: TranscriptionLineOptions,
 ): LineHandler<'transcription'> {
   return async (context) => {
-    const { fileId } = context.job.work;
-    const recording = await options.fileBlobs.local(fileId);
+    const { fileId, blobId = fileId } = context.job.work;
+    const recording = await options.fileBlobs.local(blobId);
     // Its file was deleted, or has expired, since the line was queued.
     if (!recording) {
       const message = `No such File object: ${fileId}`;

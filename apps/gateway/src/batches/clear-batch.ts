@@ -58,6 +58,7 @@ function* possibleBlobIds({ id, endpoint, total }: BatchRecord): Generator<strin
 
 async function isThere(blobs: BlobStore, blobId: string): Promise<boolean> {
   const content = await blobs.get(blobId);
-  content?.destroy();
+  // Another keeper may delete it before it is opened.
+  content?.once('error', () => undefined).destroy();
   return content !== undefined;
 }

@@ -11,6 +11,7 @@ import type {
   TranscriptionLine,
 } from '@antiphon/shared/jobs/batch-line-job';
 import type { Stage } from '@antiphon/shared/jobs/job-catalog';
+import { blobIdOf } from '@antiphon/shared/files/file-record';
 import { MAX_JOB_BYTES } from '@antiphon/shared/queue/job-producer';
 import type { UploadFormat } from '@antiphon/shared/services/stt-service';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
@@ -109,11 +110,12 @@ async function planTranscriptionLine(
   if (form.stream) throw notInBatch('stream', "'stream' can only be false in a batch.");
   if (typeof fileId !== 'string' || fileId === '') throw fileIdFault(fields, fileId);
   const file = await files.get(batch.tenantId, fileId);
-  const start = file && (await readStart(fileBlobs, fileId).catch(throwStoreFault));
+  const start = file && (await readStart(fileBlobs, blobIdOf(file)).catch(throwStoreFault));
   if (!file || !start) throw fileNotFound(fileId, 'file_id');
   return {
     type: 'transcription',
     fileId,
+    ...(file.blobId === undefined ? {} : { blobId: file.blobId }),
     format: formatOf(start),
     sizeBytes: file.bytes,
     operation,

@@ -183,11 +183,11 @@ describe('a batch, by the official SDK', () => {
     expect(mine.filter((id) => made.includes(id))).toEqual([]);
     const [id = ''] = made;
     for (const asked of [
-      openai.batches.retrieve(id),
-      openai.batches.cancel(id),
-      openai.batches.list({ after: id }),
+      () => openai.batches.retrieve(id),
+      () => openai.batches.cancel(id),
+      () => openai.batches.list({ after: id }),
     ]) {
-      expect(await failure(asked)).toMatchObject({
+      expect(await failure(asked())).toMatchObject({
         ...{ status: 404, type: 'invalid_request_error', code: null },
         message: expect.stringContaining(`No such Batch object: ${id}`),
       });
@@ -323,7 +323,7 @@ describe('lines of chats', () => {
     await untilStatus(id, 'completed');
     const [job] = jobsOf(chat, id);
     expect(job?.work).toMatchObject({ type: 'chat', requestBlobId: `${id}-0-body` });
-    await until(async () => !(await gateway.context.fileBlobs.get(`${id}-0-body`)));
+    await until(async () => !(await gateway.context.fileBlobs.local(`${id}-0-body`)));
   });
 });
 

@@ -1,5 +1,7 @@
+import type { Readable } from 'node:stream';
 import { CONTENT_TYPES } from '@antiphon/shared/audio/audio-format';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { blobIdOf } from '@antiphon/shared/files/file-record';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import type { Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
@@ -40,19 +42,34 @@ export const fileContent =
     };
     // Hono answers HEAD itself, by what it is given.
     if (c.req.method === 'HEAD') return c.body(null, status, headers);
-    const content = await fileBlobs.get(id, isWhole ? undefined : range);
+    const content = await fileBlobs.get(blobIdOf(file), isWhole ? undefined : range);
     if (!content) throw fileNotFound(id);
     const writeStallMs = config.WRITE_STALL_TIMEOUT_MS;
     const connection = new ClientConnection(c.env.outgoing, { writeStallMs });
     connection.start(status, headers);
     try {
-      for await (const part of content) await connection.write(part as Buffer);
+      await writeExactly(content, end - start + 1, connection);
       connection.end();
     } catch (error) {
       if (!(error instanceof ClientLeft)) connection.destroy(); // headers are out: a cut is the way to say it
     }
     return RESPONSE_ALREADY_SENT;
   };
+
+/** What is told beforehand is held: bytes beyond it would be taken for the next answer. Throws otherwise. */
+async function writeExactly(
+  content: Readable,
+  length: number,
+  connection: ClientConnection,
+): Promise<void> {
+  let left = length;
+  for await (const part of content as AsyncIterable<Buffer>) {
+    left -= part.byteLength;
+    if (left < 0) break;
+    await connection.write(part);
+  }
+  if (left !== 0) throw new Error('the file has another length than its record says');
+}
 
 const contentTypeOf = (filename: string): string => {
   const ending = filename.split('.').at(-1)?.toLowerCase() ?? '';

@@ -1,7 +1,9 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readdir, rename } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { createBlobId, createFileId } from '@antiphon/shared/files/file-record';
 import { expectError } from '@antiphon/testing/error-envelope';
 import { type FormPart, multipartBody, multipartType } from '@antiphon/testing/multipart';
 import { rawHttp } from '@antiphon/testing/raw-http';
@@ -308,6 +310,40 @@ describe('a file', () => {
 describe('the content', () => {
   const value = randomBytes(150_000);
   const named = (filename: string) => upload([{ ...lines, value, filename }, userData]);
+
+  it.each([
+    ['shorter', 149_999],
+    ['longer', 150_001],
+    ['much longer', 400_000],
+  ])(
+    'that is %s than its record says is cut, and nothing is sent beyond it',
+    async (_how, bytes) => {
+      const { id } = await named('a.jsonl');
+      await gateway.context.fileBlobs.put(Readable.from([randomBytes(bytes)]), id);
+      const request = `GET /v1/files/${id}/content HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${KEYS.one}\r\n\r\n`;
+      // A second answer never comes: the connection is closed.
+      const answer = await rawHttp(gateway.port, [request], { count: 2 });
+      expect(answer.responses.length).toBeLessThanOrEqual(1);
+      const head = answer.bytes.indexOf('\r\n\r\n') + 4;
+      expect(answer.bytes.subarray(0, head).toString()).toContain('content-length: 150000');
+      expect(answer.bytes.length - head).toBeLessThan(150_000);
+    },
+  );
+
+  it('of a record that names another blob is that, and goes with it', async () => {
+    const { context } = gateway;
+    const tenantId = `key-${createHash('sha256').update(KEYS.one).digest('hex').slice(0, 16)}`;
+    const id = createFileId();
+    const { blobId } = await context.fileBlobs.put(Readable.from([value]), createBlobId(id));
+    await context.files.add({
+      ...{ id, blobId, tenantId, bytes: value.length, filename: 'line-1.mp3' },
+      ...{ purpose: 'batch_output', createdAtSeconds: 1 },
+    });
+    const response = await ask(`/${id}/content`);
+    expect(Buffer.from(await response.arrayBuffer()).equals(value)).toBe(true);
+    expect((await ask(`/${id}`, { method: 'DELETE' })).status).toBe(200);
+    expect(await stored()).toEqual([]);
+  });
 
   it('is the bytes that came', async () => {
     const form = new FormData();

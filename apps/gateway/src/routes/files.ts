@@ -56,8 +56,9 @@ export const fileDelete =
   ({ files, fileBlobs }: FileContext): Handler<GatewayEnv, '/:id'> =>
   async (c) => {
     const id = c.req.param('id');
-    if (!(await files.remove(c.get('tenantId'), id))) throw fileNotFound(id);
-    await fileBlobs.delete(id);
+    const blobId = await files.remove(c.get('tenantId'), id);
+    if (blobId === undefined) throw fileNotFound(id);
+    await fileBlobs.delete(blobId);
     return c.json({ id, object: 'file', deleted: true });
   };
 

@@ -3,7 +3,7 @@ import { BYTES_PER_SAMPLE, SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-f
 import { lineFileId } from '@antiphon/shared/batches/batch-key';
 import { isBusy } from '@antiphon/shared/batches/line-fault';
 import type { LineContext, LineHandler } from '@antiphon/shared/batches/line-handler';
-import { VoiceError } from '@antiphon/shared/errors/voice-error';
+import { createBlobId } from '@antiphon/shared/files/file-record';
 import type { PhraseText } from '@antiphon/shared/jobs/job-catalog';
 import type { TTSService } from '@antiphon/shared/services/tts-service';
 import type { BlobStore } from '@antiphon/shared/storage/blob-store';
@@ -20,7 +20,7 @@ export interface SpeechLineOptions {
   /** Left out: every phrase is synthesized. */
   cache?: PhraseCache | undefined;
   encoders: EncoderPool;
-  /** Where the sound goes: a blob with the id that the line's file has. */
+  /** Where the sound goes. */
   fileBlobs: BlobStore;
 }
 
@@ -35,15 +35,17 @@ export function createSpeechLineHandler(options: SpeechLineOptions): LineHandler
     const fileId = lineFileId(batchId, line);
     const progress = { pcmBytes: 0 };
     const sound = encodeSound(linePcm(options, context, progress), format, options.encoders);
-    const { sizeBytes: bytes } = await options.fileBlobs
-      .put(Readable.from(sound, { objectMode: false }), fileId)
-      .catch(throwStorageFull);
+    const blobId = createBlobId(fileId);
+    const { sizeBytes: bytes } = await options.fileBlobs.put(
+      Readable.from(sound, { objectMode: false }),
+      blobId,
+    );
     const samples = progress.pcmBytes / BYTES_PER_SAMPLE;
     const durationMs = Math.round((samples * 1000) / SAMPLE_RATE_HZ);
     return {
       result: { type: 'speech', model, voice, format, fileId, bytes, durationMs },
       file: {
-        ...{ id: fileId, tenantId, bytes, purpose: 'batch_output', expiresAtSeconds },
+        ...{ id: fileId, blobId, tenantId, bytes, purpose: 'batch_output', expiresAtSeconds },
         // As in the faults of an input file, lines count from 1 here.
         filename: `line-${line + 1}.${format}`,
         createdAtSeconds: Math.floor(Date.now() / 1000),
@@ -93,12 +95,4 @@ async function phrasePcm(
   } catch (error) {
     throw error instanceof PhraseFailed ? error.error : error;
   }
-}
-
-/** A disk without room is nobody's fault here: the line waits for it. */
-function throwStorageFull(error: unknown): never {
-  const { code } = Object(error) as { code?: unknown };
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    throw new VoiceError('storage_full', { cause: error });
-  throw error;
 }

@@ -16,7 +16,7 @@ export const BATCH_SEQUENCE_KEY = 'antiphon:batches:sequence';
 
 export const createBatchId = (): string => `batch_${randomBytes(16).toString('hex')}`;
 
-/** Of the sound of a line, so that a line that is done again writes the same file again. */
+/** Of the sound of a line: whichever run makes it, it is the same file. */
 export const lineFileId = (batchId: string, line: number): string =>
   `file-${batchId.slice('batch_'.length)}-${line}`;
 /** Of the files that a batch ends with. */

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { VoiceError } from '../errors/voice-error.ts';
 import type { FileIndex } from '../files/file-index.ts';
+import { blobIdOf } from '../files/file-record.ts';
 import type { BatchLineJob } from '../jobs/batch-line-job.ts';
 import type { BlobStore } from '../storage/blob-store.ts';
 import { lineResultBlobId } from './batch-key.ts';
@@ -34,11 +35,16 @@ export class LineRecorder {
 
   /** 'dropped': the line has a result already, or the batch takes no more. */
   async record(line: Line, outcome: LineOutcome): Promise<'done' | 'failed' | 'dropped'> {
-    const result = await this.#shorten(line, outcome.result);
-    const answer = await this.#batches.record(line.batchId, line.line, { ...outcome, result });
-    // 'known': what this run has written has the name of what the first one wrote.
-    if (answer === 'closed' || answer === 'gone') await this.#discard(line, { ...outcome, result });
-    if (answer !== 'recorded') return 'dropped';
+    const { result, answer } = await this.#store(line, outcome).catch(async (error: unknown) => {
+      // A store that is full has taken nothing, and the line comes again every few seconds.
+      if (VoiceError.from(error).code === 'storage_full') await this.#discardFile(outcome);
+      throw error;
+    });
+    if (answer !== 'recorded') {
+      await this.#discardFile(outcome);
+      await this.#discardResult(line, result);
+      return 'dropped';
+    }
     return result.type === 'error' ? 'failed' : 'done';
   }
 
@@ -53,6 +59,14 @@ export class LineRecorder {
     await this.recordError({ batchId, line }, new VoiceError('internal_error'));
   }
 
+  async #store(line: Line, outcome: LineOutcome) {
+    const result = await this.#shorten(line, outcome.result);
+    return {
+      result,
+      answer: await this.#batches.record(line.batchId, line.line, { ...outcome, result }),
+    };
+  }
+
   async #shorten({ batchId, line }: Line, result: LineResult): Promise<LineResult> {
     const body = Buffer.from(JSON.stringify(result));
     if (body.byteLength <= MAX_RESULT_BYTES) return result;
@@ -61,11 +75,17 @@ export class LineRecorder {
     return { type: 'stored', blobId };
   }
 
-  /** Blobs have the line's name: an earlier run, whose result was taken, may need the same. */
-  async #discard({ batchId, line }: Line, { result, file }: LineOutcome): Promise<void> {
-    if (file && !(await this.#files.isKnown(file.id))) await this.#fileBlobs.delete(file.id);
+  /** Every run has a blob of its own; this one's may have been recorded by a command whose reply was lost. */
+  async #discardFile({ file }: LineOutcome): Promise<void> {
+    if (!file) return;
+    const blobId = blobIdOf(file);
+    if (!(await this.#files.hasBlob(blobId))) await this.#fileBlobs.delete(blobId);
+  }
+
+  /** Its blob has the line's name: an earlier run, whose result was taken, may need the same. */
+  async #discardResult({ batchId, line }: Line, result: LineResult): Promise<void> {
     if (result.type !== 'stored') return;
     const [taken] = await this.#batches.results(batchId, [line]);
-    if (!taken) await this.#fileBlobs.delete(result.blobId);
+    if (taken?.type !== 'stored') await this.#fileBlobs.delete(result.blobId);
   }
 }

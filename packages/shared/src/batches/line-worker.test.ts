@@ -408,7 +408,7 @@ describe('an end', () => {
     await enqueue([0]);
     await until(async () => (await counted('dropped')) === 1);
     expect(await bytesOf(lineFileId(batchId, 0))).toBeUndefined();
-    expect(await files.isKnown(lineFileId(batchId, 0))).toBe(false);
+    expect(await files.get('t', lineFileId(batchId, 0))).toBeUndefined();
   });
 
   it('after an earlier run of the line: what that made stays', async () => {

@@ -2,7 +2,7 @@ import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { FileIndex } from './file-index.ts';
-import { createFileId, type FileRecord } from './file-record.ts';
+import { createBlobId, createFileId, type FileRecord } from './file-record.ts';
 
 let server: RedisServer;
 let redis: Redis;
@@ -33,8 +33,8 @@ it('knows a file once, for its tenant', async () => {
   expect(await files.add({ ...file, bytes: 9 })).toBe(false);
   expect(await files.get('one', file.id)).toEqual(file);
   expect(await files.get('two', file.id)).toBeUndefined();
-  expect(await files.remove('two', file.id)).toBe(false);
-  expect(await files.remove('one', file.id)).toBe(true);
+  expect(await files.remove('two', file.id)).toBeUndefined();
+  expect(await files.remove('one', file.id)).toBe(file.id);
   expect(await files.get('one', file.id)).toBeUndefined();
   const left = ['antiphon:files:sequence', `antiphon:tenant:one:files:gone:${file.id}`];
   expect((await redis.keys('*')).toSorted()).toEqual(left);
@@ -78,8 +78,39 @@ it('forgets what has expired, at once for its readers', async () => {
   const kept = await add({ expiresAtSeconds: Math.floor(Date.now() / 1000) + 60 });
   expect(await files.get('one', past.id)).toBeUndefined();
   expect((await files.list('one', { limit: 9, order: 'asc' }))?.files).toEqual([kept]);
-  expect(await files.isKnown(past.id)).toBe(true);
+  expect(await files.hasBlob(past.id)).toBe(true);
   expect(await files.takeExpired(10)).toEqual([past.id]);
-  expect(await files.isKnown(past.id)).toBe(false);
+  expect(await files.hasBlob(past.id)).toBe(false);
   expect(await files.takeExpired(10)).toEqual([]);
+});
+
+it('knows where the bytes are, and whose they are not', async () => {
+  const id = createFileId();
+  const [blobId, other] = [createBlobId(id), createBlobId(id)];
+  const expiresAtSeconds = Math.floor(Date.now() / 1000) - 1;
+  await add({ id, blobId, expiresAtSeconds });
+  expect(await files.hasBlob(blobId)).toBe(true);
+  expect(await files.hasBlob(other)).toBe(false);
+  expect(await files.hasBlob(id)).toBe(false);
+  expect(await files.takeExpired(10)).toEqual([blobId]);
+  await add({ id, blobId });
+  expect(await files.remove('one', id)).toBe(blobId);
+  expect(await files.hasBlob(blobId)).toBe(false);
+});
+
+it('takes files out of a Redis that is full', async () => {
+  const past = await add({ expiresAtSeconds: Math.floor(Date.now() / 1000) - 1 });
+  const file = await add();
+  await redis.config('SET', 'maxmemory', '1');
+  try {
+    await expect(add()).rejects.toMatchObject({ code: 'storage_full' });
+    expect(await files.remove('one', file.id)).toBe(file.id);
+    expect(await files.takeExpired(10)).toEqual([past.id]);
+  } finally {
+    await redis.config('SET', 'maxmemory', '0');
+  }
+  const left = [past, file].map(({ id }) => `antiphon:tenant:one:files:gone:${id}`);
+  expect((await redis.keys('*')).toSorted()).toEqual(
+    ['antiphon:files:sequence', ...left].toSorted(),
+  );
 });

@@ -10,10 +10,11 @@ import {
   purposeFilesKey,
   tenantFilesKey,
 } from './file-key.ts';
-import { type FileRecord, fileRecordSchema } from './file-record.ts';
+import { blobIdOf, fileIdOfBlob, type FileRecord, fileRecordSchema } from './file-record.ts';
 
 interface ScriptedFiles extends Redis {
   antiphonAddFile(...keysAndValues: string[]): Promise<number>;
+  antiphonForgetFile(...keysAndValues: string[]): Promise<number>;
 }
 
 export interface FilePage {
@@ -40,6 +41,7 @@ export class FileIndex {
     if (!('antiphonAddFile' in redis)) {
       const lua = `${ADD_FILE_LUA}return add_file(1, 1)`;
       redis.defineCommand('antiphonAddFile', { numberOfKeys: 5, lua });
+      redis.defineCommand('antiphonForgetFile', { numberOfKeys: 5, lua: FORGET_FILE_LUA });
     }
     this.#redis = redis as ScriptedFiles;
   }
@@ -81,31 +83,36 @@ export class FileIndex {
     return { files: files.slice(0, limit), hasMore: files.length > limit };
   }
 
-  /** Its bytes are the caller's to delete. False when it is unknown. */
-  async remove(tenantId: string, fileId: string): Promise<boolean> {
+  /** Resolves with the id of its blob, which is the caller's to delete; undefined when it is unknown. */
+  async remove(tenantId: string, fileId: string): Promise<string | undefined> {
     const record = await this.get(tenantId, fileId);
-    if (!record) return false;
+    if (!record) return undefined;
     await this.#forget(record);
-    return true;
+    return blobIdOf(record);
   }
 
-  /** Whether anything is known under this id, whoever's it is and whether or not it has expired. */
-  async isKnown(fileId: string): Promise<boolean> {
-    return (await this.#redis.exists(fileKey(fileId)).catch(throwStoreFault)) === 1;
+  /** Whether it is the bytes of a file, whoever's that is and whether or not it has expired. */
+  async hasBlob(blobId: string): Promise<boolean> {
+    const [body] = await this.#bodies([fileIdOfBlob(blobId)]);
+    const record = parseRecord(body);
+    // A record that cannot be read may be of a later version.
+    return record ? blobIdOf(record) === blobId : typeof body === 'string';
   }
 
-  /** Forgets up to `limit` files that have expired; returns their ids, whose bytes are the caller's to delete. */
+  /** Forgets up to `limit` files that have expired; resolves with the ids of their blobs, which are the caller's to delete. */
   async takeExpired(limit: number): Promise<string[]> {
     const fileIds = await this.#redis
       .zrange(FILE_EXPIRY_KEY, '-inf', String(nowSeconds()), 'BYSCORE', 'LIMIT', 0, limit)
       .catch(throwStoreFault);
     const bodies = await this.#bodies(fileIds);
+    const blobIds: string[] = [];
     for (const [position, fileId] of fileIds.entries()) {
       const record = parseRecord(bodies[position]);
       if (record) await this.#forget(record);
       else await this.#redis.zrem(FILE_EXPIRY_KEY, fileId).catch(throwStoreFault);
+      blobIds.push(record ? blobIdOf(record) : fileId);
     }
-    return fileIds;
+    return blobIds;
   }
 
   async #read(fileIds: string[]): Promise<(FileRecord | undefined)[]> {
@@ -135,24 +142,18 @@ export class FileIndex {
     return this.#redis.zcount(key, first, last).catch(throwStoreFault);
   }
 
-  /** The record last: a process that dies in between leaves what the next one finds. */
-  async #forget({ id, tenantId, purpose }: FileRecord): Promise<void> {
-    const place = await this.#redis.zscore(tenantFilesKey(tenantId), id).catch(throwStoreFault);
-    const gone = goneFileKey(tenantId, id);
-    const step = this.#redis.multi();
-    if (place !== null) step.set(gone, place, 'PX', GONE_FILE_TTL_MS);
-    await step
-      .zrem(tenantFilesKey(tenantId), id)
-      .zrem(purposeFilesKey(tenantId, purpose), id)
-      .zrem(FILE_EXPIRY_KEY, id)
-      .del(fileKey(id))
-      .exec()
+  async #forget(record: FileRecord): Promise<void> {
+    const { id, tenantId } = record;
+    const keys = [...fileKeys(record).slice(0, 4), goneFileKey(tenantId, id)];
+    await this.#redis
+      .antiphonForgetFile(...keys, id, String(GONE_FILE_TTL_MS))
       .catch(throwStoreFault);
   }
 }
 
 /** For scripts that make files known in one step with something else; takes `fileKeys` and `fileValues`. */
 export const ADD_FILE_LUA = readFileSync(new URL('add-file.lua', import.meta.url), 'utf8');
+const FORGET_FILE_LUA = readFileSync(new URL('forget-file.lua', import.meta.url), 'utf8');
 
 export const fileKeys = ({ id, tenantId, purpose }: FileRecord): string[] => [
   fileKey(id),

@@ -12,10 +12,22 @@ export const fileRecordSchema = z.object({
   /** Unix seconds. */
   createdAtSeconds: z.number(),
   expiresAtSeconds: z.number().optional(),
+  /** Where its bytes are in the files' store, when that is not its id. */
+  blobId: z.string().optional(),
 });
 
-/** What is known of a file; its bytes are the blob with the same id in the files' store. */
+/** What is known of a file. */
 export type FileRecord = z.output<typeof fileRecordSchema>;
+
+export const blobIdOf = ({ id, blobId }: FileRecord): string => blobId ?? id;
+
+/**
+ * Another one at each call, where several runs may write one file: what the first has recorded
+ * stays as it is, whatever a later one makes.
+ */
+export const createBlobId = (fileId: string): string =>
+  `${fileId}_${randomBytes(8).toString('hex')}`;
+export const fileIdOfBlob = (blobId: string): string => blobId.split('_', 1)[0] ?? '';
 
 export const createFileId = (): string => `file-${randomBytes(16).toString('hex')}`;
 

@@ -18,8 +18,9 @@ export type SpeechLine = z.output<typeof speechLineSchema>;
 
 const transcriptionLineSchema = z.object({
   type: z.literal('transcription'),
-  /** The blob of the recording is the file's own. */
   fileId: z.string().min(1),
+  /** Of the recording, when that is not the file's id. */
+  blobId: z.string().min(1).optional(),
   ...recordingFields,
 });
 export type TranscriptionLine = z.output<typeof transcriptionLineSchema>;

@@ -29,3 +29,18 @@ it('nobody else on this machine may read it', async () => {
   expect((await stat(join(directory, blobId))).mode & 0o777).toBe(0o600);
   await close();
 });
+
+it.each(['ENOSPC', 'EDQUOT'])('a disk without room (%s) is told apart', async (code) => {
+  const { store, names, close } = await open();
+  const full = Object.assign(new Error(code), { code });
+  const source = Readable.from(fails(full));
+  await expect(store.put(source)).rejects.toMatchObject({ code: 'storage_full' });
+  await expect(store.put(Readable.from(fails(new Error('EIO'))))).rejects.toThrow('EIO');
+  expect(await names()).toEqual([]);
+  await close();
+});
+
+async function* fails(error: Error): AsyncGenerator<string> {
+  yield 'a';
+  throw error;
+}
