@@ -28,3 +28,14 @@ export async function decodeToPcm(
   // A copy: a Buffer may begin at an odd address.
   return new Int16Array(Uint8Array.from(pcm).buffer);
 }
+
+/** The duration that a file tells before it is decoded; NaN when it tells none. */
+export async function probeSeconds(bytes: Uint8Array): Promise<number> {
+  const shown = ['-show_entries', 'format=duration', '-of', 'csv=p=0'];
+  const child = spawn('ffprobe', ['-v', 'error', ...shown, 'pipe:0']);
+  // It stops reading behind the header.
+  child.stdin.on('error', () => {});
+  child.stdin.end(bytes);
+  const [told] = await Promise.all([text(child.stdout), once(child, 'close')]);
+  return Number.parseFloat(told);
+}

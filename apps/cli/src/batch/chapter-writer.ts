@@ -1,6 +1,11 @@
 import { join } from 'node:path';
-import { SAMPLE_RATE_HZ, type AudioFormat } from '@antiphon/shared/audio/audio-format';
+import {
+  type AudioFormat,
+  BYTES_PER_SAMPLE,
+  SAMPLE_RATE_HZ,
+} from '@antiphon/shared/audio/audio-format';
 import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
+import { withFlacLength } from '@antiphon/shared/audio/flac-encoder';
 import { SampleAligner, samplesToBytes } from '@antiphon/shared/audio/pcm';
 import { createOutputFile, createWavFile } from '../sound/output-file.ts';
 import { isUnknown } from './batch-failure.ts';
@@ -126,10 +131,20 @@ async function createSoundFile(path: string, format: AudioFormat): Promise<Sound
     await file.discard();
     throw thrown;
   });
+  let samples = 0;
+  let start: Uint8Array | undefined;
+  const write = async (bytes: Uint8Array): Promise<void> => {
+    if (bytes.byteLength > 0) start ??= bytes;
+    await file.write(bytes);
+  };
   return {
-    write: async (pcm) => file.write(await encoder.encode(pcm)),
+    async write(pcm) {
+      samples += pcm.byteLength / BYTES_PER_SAMPLE;
+      await write(await encoder.encode(pcm));
+    },
     async finish() {
-      await file.write(await encoder.end());
+      await write(await encoder.end());
+      if (format === 'flac' && start) await file.overwriteStart(withFlacLength(start, samples));
       await file.finish();
     },
     async discard() {

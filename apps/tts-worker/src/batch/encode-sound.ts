@@ -1,4 +1,9 @@
-import { type AudioFormat, SAMPLE_RATE_HZ } from '@antiphon/shared/audio/audio-format';
+import {
+  type AudioFormat,
+  BYTES_PER_SAMPLE,
+  SAMPLE_RATE_HZ,
+} from '@antiphon/shared/audio/audio-format';
+import { withFlacLength } from '@antiphon/shared/audio/flac-encoder';
 import { wavHeader } from '@antiphon/shared/audio/wav';
 import type { EncoderPool } from './encoder-pool.ts';
 
@@ -10,6 +15,7 @@ export async function* encodeSound(
 ): AsyncGenerator<Uint8Array> {
   if (format === 'pcm') yield* pcm;
   else if (format === 'wav') yield* wholeWav(pcm);
+  else if (format === 'flac') yield* wholeFlac(pcm, encoders);
   else yield* encoded(pcm, format, encoders);
 }
 
@@ -22,6 +28,26 @@ async function* wholeWav(pcm: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Ar
     dataBytes += part.byteLength;
   }
   yield wavHeader({ sampleRateHz: SAMPLE_RATE_HZ, dataBytes });
+  yield* parts;
+}
+
+/** The same [ffprobe shows no length, and players cannot seek, in what is sent as it is made]. */
+async function* wholeFlac(
+  pcm: AsyncIterable<Uint8Array>,
+  encoders: EncoderPool,
+): AsyncGenerator<Uint8Array> {
+  let pcmBytes = 0;
+  const counting = async function* (): AsyncGenerator<Uint8Array> {
+    for await (const part of pcm) {
+      pcmBytes += part.byteLength;
+      yield part;
+    }
+  };
+  const parts: Uint8Array[] = [];
+  for await (const part of encoded(counting(), 'flac', encoders)) {
+    if (part.byteLength > 0) parts.push(part);
+  }
+  parts[0]?.set(withFlacLength(parts[0], Math.floor(pcmBytes / BYTES_PER_SAMPLE)));
   yield* parts;
 }
 

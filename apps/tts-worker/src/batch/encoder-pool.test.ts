@@ -5,7 +5,7 @@ import {
   SAMPLE_RATE_HZ,
 } from '@antiphon/shared/audio/audio-format';
 import { createAudioEncoder } from '@antiphon/shared/audio/create-audio-encoder';
-import { decodeToPcm } from '@antiphon/testing/decode-audio';
+import { decodeToPcm, probeSeconds } from '@antiphon/testing/decode-audio';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { encodeSound } from './encode-sound.ts';
 import { EncoderPool } from './encoder-pool.ts';
@@ -50,6 +50,10 @@ describe('a whole sound', () => {
     expect(wav.readUInt32LE(40)).toBe(TONE.length);
     expect(wav.subarray(44).equals(TONE)).toBe(true);
     expect((await encode('pcm')).equals(TONE)).toBe(true);
+  });
+
+  it('as flac tells its length', async () => {
+    expect(await probeSeconds(await encode('flac'))).toBeCloseTo(1.5, 3);
   });
 
   it('is the same bytes as on the event loop, however many are encoded at once', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decodeToPcm } from '@antiphon/testing/decode-audio';
+import { decodeToPcm, probeSeconds } from '@antiphon/testing/decode-audio';
 import { PATIENCE } from '@antiphon/testing/until';
 import { AUDIO_FORMATS, type AudioFormat, CONTENT_TYPES, SAMPLE_RATE_HZ } from './audio-format.ts';
 import {
@@ -7,6 +7,7 @@ import {
   createAudioEncoder,
   warmAudioEncoders,
 } from './create-audio-encoder.ts';
+import { withFlacLength } from './flac-encoder.ts';
 import { concatenate, samplesToBytes } from './pcm.ts';
 
 const LOSSLESS = ['flac', 'wav'] as const;
@@ -185,6 +186,20 @@ it('wav tells that its length is not known', async () => {
   const streamed = Buffer.from(await encodeAll('wav', samplesToBytes(voiced(1000))));
   expect(streamed.readUInt32LE(4)).toBe(0xffff_ffff);
   expect(streamed.readUInt32LE(40)).toBe(0xffff_ffff);
+});
+
+it('flac tells its length once it is known, and is the same otherwise', async () => {
+  const body = await encodeAll('flac', samplesToBytes(voiced(SAMPLES)));
+  expect(await probeSeconds(body)).toBeNaN();
+  const whole = Uint8Array.from(body);
+  whole.set(withFlacLength(body, SAMPLES));
+  expect(await probeSeconds(whole)).toBeCloseTo(SAMPLES / SAMPLE_RATE_HZ, 5);
+  const rate = { sampleRateHz: SAMPLE_RATE_HZ };
+  expect(await decodeToPcm(whole, rate)).toStrictEqual(await decodeToPcm(body, rate));
+  // Two days: more than 32 bits hold.
+  const seconds = 200_000;
+  whole.set(withFlacLength(body, seconds * SAMPLE_RATE_HZ));
+  expect(await probeSeconds(whole)).toBeCloseTo(seconds, 5);
 });
 
 /** CPU time of this thread: what others on the machine do does not count. */

@@ -30,9 +30,29 @@ async function loadFlac(): Promise<FlacModule> {
   return flacModule;
 }
 
-/** FLAC with an open end: STREAMINFO says 0 samples and no MD5, as for any stream. */
+/**
+ * FLAC with an open end: STREAMINFO says 0 samples and no MD5, as for any stream. The header comes
+ * whole with the first bytes; `withFlacLength` completes it where the file is.
+ */
 export async function createFlacEncoder(): Promise<AudioEncoder> {
   return createBlockEncoder(CONTENT_TYPES.flac, new FlacCodec(await loadFlac()));
+}
+
+/** As far as the length in STREAMINFO, behind the marker and the block's own header. */
+const LENGTH_END_BYTES = 26;
+
+/**
+ * The beginning of a whole FLAC file with its length in it, to be written over what the encoder
+ * gave first. `start` is at least 26 bytes of that. Without it players show no length [ffprobe:
+ * N/A] and some cannot seek.
+ */
+export function withFlacLength(start: Uint8Array, samples: number): Uint8Array {
+  const bytes = start.slice(0, LENGTH_END_BYTES);
+  const view = new DataView(bytes.buffer);
+  // 36 bits: the upper four share a byte with the sample size.
+  view.setUint8(21, (view.getUint8(21) & 0xf0) | Math.floor(samples / 2 ** 32));
+  view.setUint32(22, samples % 2 ** 32);
+  return bytes;
 }
 
 class FlacCodec implements BlockCodec {
