@@ -1,4 +1,3 @@
-import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type {
   AIService,
   ChatEvent,
@@ -15,6 +14,7 @@ import {
   createOpenAIUpstream,
   type OpenAIUpstream,
 } from '@antiphon/shared/services/openai-upstream';
+import { announcedModels } from '@antiphon/shared/services/upstream-models';
 import { readStreamedAnswer, readWholeAnswer } from './openai/answer-reader.ts';
 
 const JSON_HEADERS = { 'content-type': 'application/json' };
@@ -34,10 +34,9 @@ class OpenAIService implements AIService {
 
   async listModels(signal: AbortSignal): Promise<ModelList> {
     const { models } = this.#config;
-    if (models !== undefined && models.length > 0) return { models };
-    const all = await this.#listUpstreamModels(signal);
-    const chatModels = all.filter((id) => !NO_CHAT_MODEL.test(id));
-    return { models: chatModels.length > 0 ? chatModels : all };
+    const isOfStage = (model: string) => !NO_CHAT_MODEL.test(model);
+    const chosen = { stage: 'llm', models, isOfStage } as const;
+    return { models: await announcedModels(this.#upstream, chosen, signal) };
   }
 
   /** The body goes out byte for byte, a streamed answer comes back byte for byte. */
@@ -59,16 +58,6 @@ class OpenAIService implements AIService {
 
   async close(): Promise<void> {
     await this.#upstream.close();
-  }
-
-  async #listUpstreamModels(signal: AbortSignal): Promise<string[]> {
-    try {
-      return await this.#upstream.listModels(signal);
-    } catch (thrown) {
-      if (!(thrown instanceof VoiceError) || thrown.code !== 'upstream_rejected') throw thrown;
-      const message = `The upstream server lists no models: ${thrown.message} Set LLM_OPENAI_MODELS.`;
-      throw new VoiceError('upstream_rejected', { message, cause: thrown });
-    }
   }
 }
 

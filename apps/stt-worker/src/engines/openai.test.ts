@@ -216,4 +216,12 @@ describe('openai', () => {
       await Promise.all([listed.close(), told.close(), other.close()]);
     }
   });
+
+  test('a server without a list is told with the variable that helps', async () => {
+    const other = await startOpenAIServer({ models: [] });
+    other.script({ path: '/models', fault: { type: 'status', status: 404 } });
+    const listed = await create(other);
+    await expect(listed.listModels(never)).rejects.toThrow('STT_OPENAI_MODELS');
+    await Promise.all([listed.close(), other.close()]);
+  });
 });

@@ -13,6 +13,7 @@ import type {
   TranscriptionRequest,
 } from '@antiphon/shared/services/stt-service';
 import { readWholeBody } from '@antiphon/shared/services/upstream-body';
+import { announcedModels } from '@antiphon/shared/services/upstream-models';
 import { multipartForm } from './openai/multipart-form.ts';
 import {
   parseTranscriptAnswer,
@@ -55,10 +56,9 @@ class OpenAITranscription implements STTService {
 
   /** Without `STT_OPENAI_MODELS`: what the server lists, or of it what is clearly made to listen. */
   async listModels(signal: AbortSignal): Promise<{ models: string[] }> {
-    if (this.#models !== undefined) return { models: this.#models };
-    const listed = [...new Set(await this.#upstream.listModels(signal))];
-    const listening = listed.filter((model) => LISTENING_MODEL.test(model));
-    return { models: listening.length > 0 ? listening : listed };
+    const isOfStage = (model: string) => LISTENING_MODEL.test(model);
+    const chosen = { stage: 'stt', models: this.#models, isOfStage } as const;
+    return { models: await announcedModels(this.#upstream, chosen, signal) };
   }
 
   async *transcribe(

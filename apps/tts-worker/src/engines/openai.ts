@@ -13,6 +13,7 @@ import type {
   TTSService,
 } from '@antiphon/shared/services/tts-service';
 import { readBody } from '@antiphon/shared/services/upstream-body';
+import { announcedModels } from '@antiphon/shared/services/upstream-models';
 import { commaList } from '@antiphon/shared/services/variables';
 import { readSpeechBody } from './openai/speech-body.ts';
 import { voiceList } from './openai/voice-list.ts';
@@ -50,19 +51,9 @@ class OpenAIService implements TTSService {
   async listVoices(signal: AbortSignal): Promise<SpeechCatalog> {
     const { models, TTS_OPENAI_VOICES: ids } = this.#config;
     const voices = ids?.map((id) => ({ id, name: id })) ?? (await this.#askVoices(signal));
-    return { models: models ?? (await this.#askModels(signal)), voices };
-  }
-
-  async #askModels(signal: AbortSignal): Promise<string[]> {
-    try {
-      const all = await this.#upstream.listModels(signal);
-      const speaking = all.filter((id) => SPEECH_MODEL.test(id));
-      return speaking.length > 0 ? speaking : all;
-    } catch (thrown) {
-      if (!isRefusal(thrown)) throw thrown;
-      const message = `The upstream server lists no models: ${thrown.message} Set TTS_OPENAI_MODELS.`;
-      throw new VoiceError('upstream_rejected', { message, cause: thrown });
-    }
+    const isOfStage = (model: string) => SPEECH_MODEL.test(model);
+    const chosen = { stage: 'tts', models, isOfStage } as const;
+    return { models: await announcedModels(this.#upstream, chosen, signal), voices };
   }
 
   /** OpenAI itself has no such list, and no server has to. */
