@@ -46,6 +46,8 @@ const schema = z
     /** Of a file of `/v1/files`. */
     MAX_FILE_BYTES: wholeNumber(209_715_200, 1),
     MAX_BATCH_LINES: wholeNumber(50_000, 1),
+    /** Of each tenant, not over yet; 0: any number. */
+    MAX_OPEN_BATCHES: wholeNumber(20),
     ...webhookConfig,
     /** Of such an upload, between two pieces. */
     UPLOAD_IDLE_TIMEOUT_MS: milliseconds(60_000),

@@ -33,6 +33,22 @@ async function createBatch(client: OpenAI): Promise<OpenAI.Batch> {
   });
 }
 
+it('a tenant has as many batches open as it may, and one more when one is over', async () => {
+  const client = await openClient('busy-key-0123456789', { MAX_OPEN_BATCHES: '2' });
+  const [first] = [await createBatch(client), await createBatch(client)];
+  await expect(createBatch(client)).rejects.toMatchObject({
+    ...{ status: 429, code: 'rate_limit_exceeded', type: 'requests' },
+    message: expect.stringContaining('Rate limit reached for open batches. Limit 2, Used 2'),
+  });
+  await client.batches.cancel(first.id);
+  await until(async () => {
+    const { status } = await client.batches.retrieve(first.id);
+    return status === 'cancelled';
+  });
+  await until(async () => createBatch(client).catch(() => undefined));
+  expect((await client.batches.list()).data).toHaveLength(3);
+});
+
 it('a key that has asked as often as it may can cancel its batches', async () => {
   const client = await openClient('limited-key-0123456789', {
     RATE_LIMIT_REQUESTS_PER_MINUTE: '2',

@@ -7,6 +7,7 @@ import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { describeBatch } from '../openai/batch-object.ts';
 import { batchListQuery, batchRequestSchema, windowSeconds } from '../openai/batch-request.ts';
 import { parseBody, readJsonBody } from '../openai/json-body.ts';
+import { tooManyBatches } from '../tenants/limit-reached.ts';
 import { fileNotFound } from './files.ts';
 import { readIdempotencyKey } from './resume-request.ts';
 
@@ -14,13 +15,13 @@ const MAX_BODY_BYTES = 65_536;
 /** The same `Idempotency-Key` is the same batch for so long. */
 const KEY_LIFE_MS = 86_400_000;
 
-type BatchContext = Pick<GatewayContext, 'batches' | 'files' | 'idempotency'>;
+type BatchContext = Pick<GatewayContext, 'batches' | 'config' | 'files' | 'idempotency'>;
 
 /** `POST /v1/batches`. The file is read later: what is wrong with it is told by the batch. */
 export const batchCreate =
   (context: BatchContext): Handler<GatewayEnv> =>
   async (c) => {
-    const { batches } = context;
+    const { batches, config } = context;
     const sent = await readJsonBody(c, MAX_BODY_BYTES);
     const request = parseBody(batchRequestSchema, sent.value);
     const tenantId = c.get('tenantId');
@@ -34,7 +35,8 @@ export const batchCreate =
       outputLifeSeconds: request.output_expires_after?.seconds ?? FILE_LIFE_SECONDS,
       requestId: c.get('requestId'),
     };
-    await batches.create(batch);
+    const { MAX_OPEN_BATCHES: mostOpen } = config;
+    if ((await batches.create(batch, mostOpen)) === 'many') throw tooManyBatches(mostOpen);
     return c.json(describeBatch(await findBatch(batches, tenantId, id)));
   };
 

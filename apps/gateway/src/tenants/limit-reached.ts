@@ -30,7 +30,7 @@ const UNIT_NAMES: Record<RateUnit, string> = {
 
 /** `x-ratelimit-limit-requests` and so on, for any kind of limit. */
 export function limitHeaders(
-  kind: RateUnit | 'streams' | 'readers',
+  kind: RateUnit | 'streams' | 'readers' | 'batches',
   { limit, used, resetMs }: RateUsage,
 ): Record<string, string> {
   return {
@@ -68,6 +68,19 @@ export function tooMany(kind: keyof typeof KIND_NAMES, limit: number): LimitReac
   return new LimitReached(
     { message, retryAfterSeconds: STREAM_WAIT_SECONDS },
     { headers: limitHeaders(kind, { limit, used: limit, resetMs }) },
+  );
+}
+
+/** Batches end hours later, not while a client waits between two tries. */
+const BATCH_WAIT_SECONDS = 60;
+
+/** A tenant has as many batches open as it may have. */
+export function tooManyBatches(limit: number): LimitReached {
+  const message = `Rate limit reached for open batches. Limit ${limit}, Used ${limit}, Requested 1. Please try again when one of them is over, or cancel one.`;
+  const resetMs = BATCH_WAIT_SECONDS * 1000;
+  return new LimitReached(
+    { message, retryAfterSeconds: BATCH_WAIT_SECONDS },
+    { headers: limitHeaders('batches', { limit, used: limit, resetMs }), retryable: false },
   );
 }
 

@@ -6,7 +6,7 @@ import type { BatchStatus } from './batch-record.ts';
 export type Argument = string | number;
 
 export interface ScriptedBatches extends Redis {
-  antiphonCreateBatch(...keysAndValues: Argument[]): Promise<number>;
+  antiphonCreateBatch(...keysAndValues: Argument[]): Promise<'created' | 'known' | 'many'>;
   antiphonMoveBatch(...keysAndValues: Argument[]): Promise<BatchStatus | 'gone'>;
   antiphonEndBatch(keyCount: number, ...keysAndValues: Argument[]): Promise<BatchStatus | 'gone'>;
   antiphonRecordLine(

@@ -42,13 +42,15 @@ afterAll(async () => {
   await server.close();
 });
 
+const newBatch = (batchId: string, tenantId: string) => ({
+  ...{ id: batchId, tenantId, endpoint: '/v1/audio/speech' as const, inputFileId: 'file-in' },
+  ...{ completionWindow: '24h', windowSeconds: DAY, outputLifeSeconds: 60 },
+  ...{ metadata: { a: 'b' }, requestId: 'req_1' },
+});
+
 async function create(tenantId: string): Promise<string> {
   const batchId = createBatchId();
-  await store.create({
-    ...{ id: batchId, tenantId, endpoint: '/v1/audio/speech', inputFileId: 'file-in' },
-    ...{ completionWindow: '24h', windowSeconds: DAY, outputLifeSeconds: 60 },
-    ...{ metadata: { a: 'b' }, requestId: 'req_1' },
-  });
+  expect(await store.create(newBatch(batchId, tenantId))).toBe('created');
   return batchId;
 }
 
@@ -136,6 +138,17 @@ async function whileFull(work: () => Promise<void>): Promise<void> {
     await redis.config('SET', 'maxmemory', '0');
   }
 }
+
+it('a tenant has as many batches that are not over as the caller allows', async () => {
+  const second = await create('one');
+  await create('two');
+  const third = newBatch(createBatchId(), 'one');
+  expect(await store.create(third, 2)).toBe('many');
+  expect(await store.get('one', third.id)).toBeUndefined();
+  expect(await store.create(newBatch(second, 'one'), 2)).toBe('known');
+  await redis.zrem(OPEN_BATCHES_KEY, second);
+  expect(await store.create(third, 2)).toBe('created');
+});
 
 describe('a full Redis', () => {
   it.each([

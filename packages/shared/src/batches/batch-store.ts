@@ -73,8 +73,11 @@ export class BatchStore {
     this.#redis = defineBatchScripts(redis);
   }
 
-  /** A new batch, `validating`; nobody keeps it yet. */
-  async create({ windowSeconds, metadata, requestId, ...batch }: NewBatch): Promise<void> {
+  /**
+   * A new batch, `validating`; nobody keeps it yet. 'many': the tenant has `mostOpen` that are not
+   * over (0: any number), or were only just; 'known': it was made before.
+   */
+  async create({ windowSeconds, metadata, requestId, ...batch }: NewBatch, mostOpen = 0) {
     const { id, tenantId, ...rest } = batch;
     await this.#dropForgotten(tenantId);
     const keys = [batchKey(id), tenantBatchesKey(tenantId), OPEN_BATCHES_KEY, BATCH_SEQUENCE_KEY];
@@ -83,8 +86,8 @@ export class BatchStore {
       ...(metadata === undefined ? {} : { metadata: JSON.stringify(metadata) }),
       ...(requestId === undefined ? {} : { requestId }),
     };
-    await this.#redis
-      .antiphonCreateBatch(...keys, id, windowSeconds, ...Object.entries(fields).flat())
+    return this.#redis
+      .antiphonCreateBatch(...keys, id, windowSeconds, mostOpen, ...Object.entries(fields).flat())
       .catch(throwStoreFault);
   }
 
