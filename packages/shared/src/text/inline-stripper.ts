@@ -1,21 +1,20 @@
-import { BareUrl, startsUrl } from './bare-url.ts';
+import { HeldConstruct } from './held-construct.ts';
 import { Formula, type Hold, LinkTarget, Tag } from './inline-holds.ts';
-import { keepsMarkRun } from './mark-run.ts';
-import { isWordCharacter } from './marks.ts';
+import { isRunMark, MarkRun } from './mark-run.ts';
+import { isAsciiPunctuation, isWordCharacter } from './marks.ts';
+import { OpenMarks } from './open-marks.ts';
 import { type PeekingSink, SpokenText } from './spoken-text.ts';
 import type { TextSink, Unit } from './text-sink.ts';
+import { UrlWord } from './url-word.ts';
 
-const ASCII_PUNCTUATION = /^[!-/:-@[-`{-~]$/;
-const RUN_MARKS = new Set('*_~`');
 type State =
   | { kind: 'text' }
-  | { kind: 'run'; units: Unit[] }
+  | { kind: 'run'; run: MarkRun }
   | { kind: 'escape'; unit: Unit }
   | { kind: 'bang'; unit: Unit }
   | { kind: 'label-end' }
-  | { kind: 'word'; units: Unit[]; text: string }
-  | { kind: 'url'; url: BareUrl }
-  | { kind: 'hold'; hold: Hold; units: Unit[] };
+  | { kind: 'word'; word: UrlWord }
+  | { kind: 'hold'; held: HeldConstruct };
 
 const TEXT: State = { kind: 'text' };
 
@@ -26,20 +25,20 @@ const TEXT: State = { kind: 'text' };
  */
 export class InlineStripper implements TextSink {
   readonly #spoken: SpokenText;
-  /** Inside `<think>`: nothing is said. */
-  muted = false;
   #state: State = TEXT;
   /** The last character of the source, for what marks stand between. */
   #previous = '';
-  /** Length of the backtick run that opened a code span; 0 outside. */
-  #codeRun = 0;
-  /** Square brackets that were kept: `a[0]`. */
-  #keptBrackets = 0;
+  readonly #open = new OpenMarks();
   /** Released text is not tried again for the same construct: up to these offsets. */
   readonly #released = { link: 0, tag: 0, math: 0, url: 0 };
 
   constructor(sink: PeekingSink) {
     this.#spoken = new SpokenText(sink);
+  }
+
+  /** Inside `<think>`: nothing is said. */
+  get muted(): boolean {
+    return this.#spoken.muted;
   }
 
   character(character: string, offset: number): void {
@@ -48,7 +47,7 @@ export class InlineStripper implements TextSink {
 
   boundary(): void {
     this.#settle();
-    if (!this.muted) this.#spoken.boundary();
+    this.#spoken.boundary();
   }
 
   end(): void {
@@ -59,32 +58,28 @@ export class InlineStripper implements TextSink {
   #settle(): void {
     while (this.#state.kind !== 'text') this.#stop(this.#state);
     this.#previous = '';
-    this.#codeRun = 0;
-    this.#keptBrackets = 0;
+    this.#open.reset();
   }
 
   /** Decides what is undecided, as if nothing followed. */
   #stop(state: Exclude<State, { kind: 'text' }>): void {
     this.#state = TEXT;
-    if (state.kind === 'run') this.#endRun(state.units, '');
-    if (state.kind === 'bang') this.#say(state.unit);
-    if (state.kind === 'word') this.#sayAll(state.units);
-    if (state.kind === 'url') this.#endUrl(state.url);
-    if (state.kind === 'hold') this.#endHold(state.hold, state.units, state.hold.stop());
+    if (state.kind === 'run') this.#endRun(state.run, '');
+    if (state.kind === 'bang') this.#spoken.say(state.unit);
+    if (state.kind === 'word') {
+      if (state.word.isUrl) this.#endWord(state.word);
+      else this.#spoken.sayAll(state.word.said);
+    }
+    if (state.kind === 'hold') this.#endHold(state.held, state.held.stop());
   }
 
   #step(unit: Unit): void {
     const state = this.#state;
     if (state.kind === 'text') this.#text(unit);
-    else if (state.kind === 'hold') this.#hold(state.hold, state.units, unit);
-    else if (state.kind === 'run') this.#run(state.units, unit);
-    else if (state.kind === 'word') this.#word(state, unit);
-    else if (state.kind === 'url') {
-      if (!state.url.add(unit)) {
-        this.#endUrl(state.url);
-        this.#step(unit);
-      }
-    } else this.#second(state, unit);
+    else if (state.kind === 'hold') this.#hold(state.held, unit);
+    else if (state.kind === 'run') this.#run(state.run, unit);
+    else if (state.kind === 'word') this.#word(state.word, unit);
+    else this.#second(state, unit);
   }
 
   #text(unit: Unit): void {
@@ -93,22 +88,15 @@ export class InlineStripper implements TextSink {
       if (character === '<') this.#startHold(new Tag(), unit);
       return;
     }
-    if (RUN_MARKS.has(character)) this.#state = { kind: 'run', units: [unit] };
-    else if (character === '\n') this.#endLine(unit);
+    if (character === '\n') this.#open.reset();
+    if (isRunMark(character)) this.#state = { kind: 'run', run: new MarkRun(unit) };
     else if (/[hw]/i.test(character) && this.#mayStartUrl(unit)) {
-      this.#state = { kind: 'word', units: [unit], text: character };
+      this.#state = { kind: 'word', word: new UrlWord(unit) };
       this.#spoken.announce(unit);
-    } else if (this.#codeRun > 0 || !this.#special(unit)) {
-      this.#say(unit);
+    } else if (this.#open.inCode || !this.#special(unit)) {
+      this.#spoken.say(unit);
       this.#previous = character;
     }
-  }
-
-  #endLine(unit: Unit): void {
-    this.#codeRun = 0;
-    this.#keptBrackets = 0;
-    this.#say(unit);
-    this.#previous = '\n';
   }
 
   #mayStartUrl({ offset }: Unit): boolean {
@@ -128,8 +116,7 @@ export class InlineStripper implements TextSink {
       case '[':
         return this.#openBracket();
       case ']':
-        this.#closeBracket(unit);
-        return true;
+        return this.#closeBracket(unit);
       case '<':
         return this.#startHold(new Tag(), unit);
       case '$':
@@ -141,7 +128,7 @@ export class InlineStripper implements TextSink {
 
   #openBracket(): boolean {
     if (isWordCharacter(this.#previous)) {
-      this.#keptBrackets += 1;
+      this.#open.keepBracket();
       return false;
     }
     if (this.#previous === ']') this.#spoken.leaveGap();
@@ -149,13 +136,11 @@ export class InlineStripper implements TextSink {
     return true;
   }
 
-  #closeBracket(unit: Unit): void {
-    if (this.#keptBrackets > 0) {
-      this.#keptBrackets -= 1;
-      this.#say(unit);
-    }
+  #closeBracket(unit: Unit): boolean {
+    if (this.#open.closeBracket()) this.#spoken.say(unit);
     this.#previous = ']';
     this.#state = { kind: 'label-end' };
+    return true;
   }
 
   /** The one character more that `\`, `!` and `]` need. */
@@ -165,11 +150,9 @@ export class InlineStripper implements TextSink {
     if (state.kind === 'label-end') {
       if (character === '(' && this.#startHold(new LinkTarget(), unit)) return;
     } else if (state.kind === 'bang') {
-      if (character !== '[') this.#say(state.unit);
+      if (character !== '[') this.#spoken.say(state.unit);
       this.#previous = character === '[' ? '' : '!';
-    } else if (state.kind === 'escape' && this.#escape(state.unit, unit)) {
-      return;
-    }
+    } else if (state.kind === 'escape' && this.#escape(state.unit, unit)) return;
     this.#step(unit);
   }
 
@@ -179,14 +162,14 @@ export class InlineStripper implements TextSink {
     if (character === '(' || character === '[') {
       if (this.#startHold(new Formula(`\\${character}`), backslash, unit)) return true;
     }
-    if (ASCII_PUNCTUATION.test(character)) {
+    if (isAsciiPunctuation(character)) {
       // A fence is never said, however it is written.
-      if (character !== '`' && character !== '~') this.#say(unit);
+      if (character !== '`' && character !== '~') this.#spoken.say(unit);
       this.#previous = character;
       return true;
     }
     if (character !== '\n') {
-      this.#say(backslash);
+      this.#spoken.say(backslash);
       this.#previous = '\\';
     }
     return false;
@@ -195,101 +178,71 @@ export class InlineStripper implements TextSink {
   /** False for text that was held for the same construct before. */
   #startHold(hold: Hold, ...units: [Unit, ...Unit[]]): boolean {
     if (units[0].offset < this.#released[hold.kind]) return false;
-    this.#state = { kind: 'hold', hold, units };
+    this.#state = { kind: 'hold', held: new HeldConstruct(hold, units) };
     return true;
   }
 
-  #hold(hold: Hold, units: Unit[], unit: Unit): void {
-    const verdict = hold.add(unit.character);
-    const lookahead = verdict === 'drop' && hold instanceof Formula && hold.closed;
-    if (!lookahead) units.push(unit);
+  #hold(held: HeldConstruct, unit: Unit): void {
+    const verdict = held.add(unit);
     if (verdict === 'hold') return;
-    this.#endHold(hold, units, verdict);
-    if (lookahead) this.#step(unit);
+    this.#endHold(held, verdict === 'release' ? 'release' : 'drop');
+    if (verdict === 'drop-before') this.#step(unit);
   }
 
-  #endHold(hold: Hold, units: Unit[], verdict: 'drop' | 'release'): void {
-    const last = units.at(-1);
+  #endHold(held: HeldConstruct, verdict: 'drop' | 'release'): void {
     this.#state = TEXT;
     if (verdict === 'release') {
-      // What ends a tag may begin the next one.
-      const again = hold.kind === 'tag' && units.length > 1 && last?.character === '<' ? 0 : 1;
-      this.#released[hold.kind] = (last?.offset ?? 0) + again;
-      this.#replay(units);
+      this.#released[held.kind] = held.retryOffset;
+      this.#replay(held.units);
       return;
     }
-    this.#previous = hold.kind === 'link' ? ')' : '';
-    if (hold.kind === 'math') this.#spoken.leaveGap();
-    if (hold instanceof Tag) this.#endTag(hold, units);
+    this.#previous = held.kind === 'link' ? ')' : '';
+    if (held.kind === 'math') this.#spoken.leaveGap();
+    if (held.kind === 'tag') this.#endTag(held);
   }
 
-  #endTag(tag: Tag, units: Unit[]): void {
-    const meaning = tag.meaning();
+  #endTag(held: HeldConstruct): void {
+    const meaning = held.tagMeaning();
     if (meaning === 'address' && !this.muted) {
-      this.#replay(units.slice(1, -1));
+      this.#replay(held.units.slice(1, -1));
       if (this.#state.kind !== 'text') this.#stop(this.#state);
       return;
     }
     if (meaning !== 'inline' && meaning !== 'address') this.boundary();
-    if (meaning === 'think') this.muted = true;
-    if (meaning === 'think-end') this.muted = false;
+    if (meaning === 'think') this.#spoken.muted = true;
+    if (meaning === 'think-end') this.#spoken.muted = false;
   }
 
-  #replay(units: Unit[]): void {
+  #replay(units: readonly Unit[]): void {
     for (const unit of units) this.#step(unit);
   }
 
-  #run(units: Unit[], unit: Unit): void {
-    if (unit.character === units[0]?.character) {
-      units.push(unit);
-      return;
-    }
+  #run(run: MarkRun, unit: Unit): void {
+    if (run.add(unit)) return;
     this.#state = TEXT;
-    this.#endRun(units, unit.character);
+    this.#endRun(run, unit.character);
     this.#step(unit);
   }
 
-  #endRun(units: Unit[], next: string): void {
-    const mark = units[0]?.character ?? '';
-    const length = units.length;
-    const previous = this.#previous;
-    const inCode = this.#codeRun > 0;
-    if (mark === '`') {
-      if (!inCode) this.#codeRun = length;
-      else if (this.#codeRun === length) this.#codeRun = 0;
-    } else if (keepsMarkRun({ mark, length, previous, next, inCode })) this.#sayAll(units);
-    this.#previous = mark;
+  #endRun(run: MarkRun, next: string): void {
+    const { inCode } = this.#open;
+    if (run.mark === '`') this.#open.addTicks(run.units.length);
+    if (run.isSaid({ previous: this.#previous, next, inCode })) this.#spoken.sayAll(run.units);
+    this.#previous = run.mark;
   }
 
-  #word(state: { units: Unit[]; text: string }, unit: Unit): void {
-    const text = state.text + unit.character;
-    const verdict = startsUrl(text);
-    if (verdict === 'no') {
-      this.#state = TEXT;
-      this.#sayAll(state.units);
-      this.#previous = state.text.at(-1) ?? '';
-      this.#step(unit);
-      return;
-    }
-    state.units.push(unit);
-    state.text = text;
-    if (verdict === 'yes') this.#state = { kind: 'url', url: new BareUrl() };
+  #word(word: UrlWord, unit: Unit): void {
+    if (word.add(unit)) return;
+    this.#endWord(word);
+    this.#step(unit);
   }
 
-  #endUrl(url: BareUrl): void {
+  #endWord({ said, trailing, isUrl }: UrlWord): void {
     this.#state = TEXT;
-    const host = url.host();
-    this.#sayAll(host);
-    this.#previous = host.at(-1)?.character ?? '';
-    this.#released.url = (url.trailing.at(-1)?.offset ?? -1) + 1;
-    this.#replay(url.trailing);
-  }
-
-  #say(unit: Unit): void {
-    if (!this.muted) this.#spoken.say(unit);
-  }
-
-  #sayAll(units: readonly Unit[]): void {
-    for (const unit of units) this.#say(unit);
+    this.#spoken.sayAll(said);
+    this.#previous = said.at(-1)?.character ?? '';
+    if (!isUrl) return;
+    this.#released.url = (trailing.at(-1)?.offset ?? -1) + 1;
+    this.#replay(trailing);
   }
 }

@@ -24,8 +24,10 @@ const IDEOGRAPHIC =
   /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Bopomofo}]/u;
 const FIRST_IDEOGRAPHIC = 0x1100;
 const SPACELESS = /[\p{Script=Thai}\p{Script=Lao}]/u;
+const ASCII_PUNCTUATION = /^[!-/:-@[-`{-~]$/;
 const GREEK = /\p{Script=Greek}/u;
 
+export const isAsciiPunctuation = (character: string): boolean => ASCII_PUNCTUATION.test(character);
 export const isLetter = (character: string): boolean => LETTER.test(character);
 export const isDigit = (character: string): boolean => DIGIT.test(character);
 export const isSpeakable = (character: string): boolean =>

@@ -11,6 +11,8 @@ export interface PeekingSink extends TextSink {
 
 /** What is left of a text when things are dropped from it: without pictures, holes or doubled blanks. */
 export class SpokenText {
+  /** Nothing is said. */
+  muted = false;
   readonly #sink: PeekingSink;
   #blank: Unit | undefined;
   /** Something that stood here was dropped. */
@@ -28,6 +30,7 @@ export class SpokenText {
 
   say(unit: Unit): void {
     const { character } = unit;
+    if (this.muted) return;
     if (isEmoji(character)) this.#gap = true;
     else if (isEmojiModifier(character) || (isJoiner(character) && !this.#joinsLetters())) return;
     else if (character === '\n') {
@@ -41,6 +44,10 @@ export class SpokenText {
     }
   }
 
+  sayAll(units: readonly Unit[]): void {
+    for (const unit of units) this.say(unit);
+  }
+
   /** Tells what comes next when it cannot be said yet. */
   announce(unit: Unit): void {
     this.#bridge(unit);
@@ -48,6 +55,7 @@ export class SpokenText {
   }
 
   boundary(): void {
+    if (this.muted) return;
     this.#forget();
     this.#sink.boundary();
   }
