@@ -9,6 +9,6 @@ export function isStorageFull(error: unknown): boolean {
 }
 
 /** For `catch`: `storage_full` for a full Redis, everything else as it was. */
-export function throwStorageFull(error: unknown): never {
+export function throwRedisFull(error: unknown): never {
   throw isStorageFull(error) ? new VoiceError('storage_full', { cause: error }) : error;
 }

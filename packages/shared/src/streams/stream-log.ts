@@ -4,7 +4,7 @@ import { type PhraseText, phraseTextSchema } from '../jobs/job-catalog.ts';
 import { decodeEvent, encodeEvent, eventHeader } from './event-codec.ts';
 import type { StreamEntry } from './stream-event.ts';
 import { CONTROL_CHANNEL, createStreamId, logKey, stateKey, streamChannel } from './stream-key.ts';
-import { isStorageFull, throwStorageFull } from './storage-full.ts';
+import { isStorageFull, throwRedisFull } from './storage-full.ts';
 import { StreamProducer } from './stream-producer.ts';
 import { defineStreamScripts, type ScriptedRedis } from './stream-scripts.ts';
 
@@ -125,7 +125,7 @@ export class StreamLog {
     const channel = streamChannel(streamId);
     const [status, epoch, lastIndex, samples] = await this.#redis
       .antiphonClaim(...keys, producer, workerId, header, channel)
-      .catch(throwStorageFull);
+      .catch(throwRedisFull);
     return { status: status as Claim['status'], epoch, lastIndex, samples };
   }
 

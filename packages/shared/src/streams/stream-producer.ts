@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { throwStorageFull } from './storage-full.ts';
+import { throwRedisFull } from './storage-full.ts';
 import { encodeEvent } from './event-codec.ts';
 import type { PhraseText } from '../jobs/job-catalog.ts';
 import type { StreamEvent } from './stream-event.ts';
@@ -89,7 +89,7 @@ export class StreamProducer {
     try {
       return (await this.#redis.antiphonAppend(state, log, place, ...values))[0];
     } catch (error) {
-      return throwStorageFull(error);
+      return throwRedisFull(error);
     }
   }
 }

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { stateKey, tenantStreamsKey } from './stream-key.ts';
 import { defineStreamScripts, type ScriptedRedis } from './stream-scripts.ts';
-import { throwStorageFull } from './storage-full.ts';
+import { throwRedisFull } from './storage-full.ts';
 
 /** Above the life of any stream's state: a week and `LOG_TTL_MS`. */
 const SET_LIFE_MS = 8 * 86_400_000;
@@ -31,7 +31,7 @@ export class TenantStreams {
   async add(tenantId: string, streamId: string): Promise<void> {
     await this.#redis
       .antiphonTrack(tenantStreamsKey(tenantId), streamId, SET_LIFE_MS)
-      .catch(throwStorageFull);
+      .catch(throwRedisFull);
   }
 
   async remove(tenantId: string, streamId: string): Promise<void> {
