@@ -1,5 +1,6 @@
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { Deadlines } from '@antiphon/shared/jobs/job-catalog';
+import { LATE, answerWithin } from '@antiphon/shared/runtime/within';
 import { isStorageFull } from '@antiphon/shared/streams/storage-full';
 import { createStreamId } from '@antiphon/shared/streams/stream-key';
 import type { StreamOpening } from '@antiphon/shared/streams/stream-log';
@@ -101,10 +102,7 @@ export async function subscribeWhile(
   done: Promise<unknown>[],
 ): Promise<StreamReader> {
   const subscribing = subscriber.subscribe(streamId);
-  const [reader] = await Promise.all([
-    settledWithin(SUBSCRIBE_TIMEOUT_MS, subscribing),
-    ...done,
-  ]).catch((cause: unknown) => {
+  const [reader] = await Promise.all([inTime(subscribing), ...done]).catch((cause: unknown) => {
     subscribing.then(
       (late) => late.close(), // a reader that nobody closes stays for ever
       () => undefined,
@@ -156,11 +154,10 @@ export async function openStream(
   return { streamId, reader, watched, close };
 }
 
-async function settledWithin<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const error = new VoiceError('queue_unavailable', { cause: `not within ${timeoutMs} ms` });
-  const timer = setTimeout(() => reject(error), timeoutMs);
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+async function inTime<Answer>(subscribing: Promise<Answer>): Promise<Answer> {
+  const answer = await answerWithin(SUBSCRIBE_TIMEOUT_MS, subscribing);
+  if (answer === LATE) throw new Error(`no subscription within ${SUBSCRIBE_TIMEOUT_MS} ms`);
+  return answer;
 }
 
 /**

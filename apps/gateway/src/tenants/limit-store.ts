@@ -1,10 +1,10 @@
-import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { LATE, answerWithin } from '@antiphon/shared/runtime/within';
 import type { Redis } from 'ioredis';
 
 /** Hundreds of round trips; a request waits no longer for its limits. */
 const WAIT_MS = 300;
 const LISTEN_AGAIN_MS = 250;
-const LATE = Symbol('late');
 
 /**
  * The Redis that counts for all gateways, asked by those who can count for themselves. One that takes
@@ -25,17 +25,8 @@ export class LimitStore {
   /** Rejects when Redis is away or silent; what was asked may be carried out all the same. */
   async ask<Answer>(command: () => Promise<Answer>): Promise<Answer> {
     if (this.#silent) throw new Error('Redis is silent');
-    const late = Promise.withResolvers<typeof LATE>();
-    const timer = setTimeout(() => {
-      // After a pause of this process the answer may lie in the socket, which is read before this.
-      void setImmediate(LATE).then(late.resolve);
-    }, WAIT_MS);
-    try {
-      const answer = await Promise.race([command(), late.promise]);
-      if (answer !== LATE) return answer;
-    } finally {
-      clearTimeout(timer);
-    }
+    const answer = await answerWithin(WAIT_MS, command());
+    if (answer !== LATE) return answer;
     if (!this.#silent) void this.#listen();
     throw new Error('Redis is silent');
   }

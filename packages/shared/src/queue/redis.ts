@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from '../runtime/logger.ts';
+import { LATE, answerWithin } from '../runtime/within.ts';
 import { defineStreamScripts, type ScriptedRedis } from '../streams/stream-scripts.ts';
 
 /**
@@ -163,14 +164,11 @@ export async function checkRedis(url: string, variable: string): Promise<void> {
   redis.on('error', (error: Error) => {
     reason ??= error;
   });
-  // A port that takes connections and says nothing would be waited for without end.
-  const silence = Promise.withResolvers<never>();
-  const timer = setTimeout(() => silence.reject(new Error('timed out')), CHECK_TIMEOUT_MS);
   try {
-    const memory = await Promise.race([
-      redis.connect().then(() => redis.info('memory')),
-      silence.promise,
-    ]);
+    // A port that takes connections and says nothing would be waited for without end.
+    const asked = redis.connect().then(() => redis.info('memory'));
+    const memory = await answerWithin(CHECK_TIMEOUT_MS, asked);
+    if (memory === LATE) throw new Error('timed out');
     const policy = /maxmemory_policy:(\S+)/.exec(memory)?.[1];
     if (policy !== undefined && policy !== 'noeviction') {
       throw new Error(
@@ -181,7 +179,6 @@ export async function checkRedis(url: string, variable: string): Promise<void> {
     const text = describeFailure(reason ?? (cause as Error));
     throw new Error(`${variable}: Redis at ${redactRedisUrl(url)}: ${text}`, { cause });
   } finally {
-    clearTimeout(timer);
     redis.disconnect();
   }
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { Counter, type Registry } from 'prom-client';
+import { LATE, answerWithin } from '../runtime/within.ts';
 
 /** The braces keep its keys in one slot of a Redis cluster. */
 const PREFIX = 'antiphon:{speech-cache}:';
@@ -77,20 +77,14 @@ export class SpeechCache {
   /** Undefined when Redis is away, slow or full. */
   async #ask<Answer>(command: () => Promise<Answer>): Promise<Answer | undefined> {
     if (this.#redis.status !== 'ready') return undefined; // it would wait for the connection
-    const timer = new AbortController();
     try {
-      const answered = await Promise.race([
-        command(),
-        delay(PATIENCE_MS, undefined, { signal: timer.signal, ref: false }),
-      ]);
+      const answer = await answerWithin(PATIENCE_MS, command());
       this.#failing = false;
-      return answered;
+      return answer === LATE ? undefined : answer;
     } catch (error) {
       if (!this.#failing) this.#options.onFailure(error);
       this.#failing = true;
       return undefined;
-    } finally {
-      timer.abort();
     }
   }
 }
