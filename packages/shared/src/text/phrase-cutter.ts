@@ -1,5 +1,6 @@
 import { type Abbreviations, chooseAbbreviations } from './abbreviations.ts';
-import { findForcedCut } from './forced-cut.ts';
+import { CutWeights } from './cut-weights.ts';
+import { type Cut, LengthLimit } from './length-limit.ts';
 import { type DecidedMark, MarkReader } from './mark-reader.ts';
 import {
   isBlank,
@@ -26,11 +27,6 @@ export interface CutPhrase {
   before: '' | ' ' | '\n\n';
 }
 
-interface Cut {
-  end: number;
-  pause: Pause;
-}
-
 export interface CutterOptions {
   language: string | undefined;
   maxCharacters: number | undefined;
@@ -40,20 +36,6 @@ export interface CutterOptions {
   isAwaited: boolean;
 }
 
-// In weighted characters, see `weightOf`.
-/** A sentence shorter than this joins the next one; the first one is spoken as soon as it is there. */
-const SHORT_SENTENCE_WEIGHT = 24;
-/** From where the phrases 0, 1, 2, 3 are cut at a clause; later ones from the last number. */
-const CLAUSE_WEIGHTS = [10, 25, 45, 80, 140];
-const FIRST_SPACELESS_WEIGHT = 20;
-/** A first phrase that came so far without a mark is cut at a blank within the first 70 %. */
-const LONG_FIRST_WEIGHT = 90;
-const LONG_FIRST_CUT_WEIGHT = 63;
-/** A forced cut leaves no less, where it has a choice; so each character is looked at a few times at most. */
-const LEAST_PART = 1 / 3;
-/** A blank, a quotation mark and one more: what is waited for over the limit to know where a sentence ends. */
-const LOOKAHEAD = 3;
-
 /**
  * The last stage: plain characters → phrases. Holds one phrase and the few characters that decide
  * where it ends. A sentence ends a phrase; a clause does when the phrase is long enough, which is
@@ -62,17 +44,13 @@ const LOOKAHEAD = 3;
 export class PhraseCutter implements PeekingSink {
   readonly #abbreviations: Abbreviations;
   readonly #insertStops: boolean;
-  readonly #isAwaited: boolean;
   readonly #emit: (phrase: CutPhrase) => void;
   readonly #buffer: PhraseBuffer;
   readonly #reader: MarkReader;
+  readonly #weights: CutWeights;
+  readonly #limit: LengthLimit;
   /** Index of the first character not looked at. */
   #next = 0;
-  /** The last place where a sentence or clause ends, and the blanks between words. */
-  #lastMark: Cut | undefined;
-  #blanks: number[] = [];
-  #longChecked = false;
-  #count = 0;
   #before: CutPhrase['before'] = '';
 
   constructor(
@@ -81,10 +59,11 @@ export class PhraseCutter implements PeekingSink {
   ) {
     this.#abbreviations = chooseAbbreviations(language);
     this.#insertStops = insertStops;
-    this.#isAwaited = isAwaited;
     this.#emit = emit;
     this.#buffer = new PhraseBuffer(maxCharacters);
     this.#reader = new MarkReader(language);
+    this.#weights = new CutWeights(isAwaited);
+    this.#limit = new LengthLimit(this.#buffer);
   }
 
   character(character: string, offset: number): void {
@@ -104,7 +83,7 @@ export class PhraseCutter implements PeekingSink {
 
   boundary(): void {
     this.#flush('paragraph');
-    if (this.#count > 0) this.#before = '\n\n';
+    if (!this.#weights.isFirst) this.#before = '\n\n';
   }
 
   end(): void {
@@ -136,7 +115,8 @@ export class PhraseCutter implements PeekingSink {
     // Not `index`: a full stop may have been put before it.
     const current = this.#next - 1;
     this.#reader.open(this.#buffer.characters, current);
-    return isBlank(this.#buffer.at(current)) ? undefined : this.#limit(current);
+    if (isBlank(this.#buffer.at(current))) return undefined;
+    return this.#limit.look(current, this.#reader.mark, this.#weights.isFirstAwaited);
   }
 
   #decide({ mark, next }: DecidedMark): Cut | undefined {
@@ -146,24 +126,15 @@ export class PhraseCutter implements PeekingSink {
         ? !isDigit(next)
         : endsSentence(this.#buffer.characters, mark, next, this.#abbreviations);
     if (!ends || !this.#buffer.fits(end)) return undefined;
-    this.#lastMark = { end, pause: kind };
-    const enough = kind === 'clause' ? this.#clauseWeight() : this.#sentenceWeight();
-    return this.#isPhrase(end, enough) ? this.#lastMark : undefined;
-  }
-
-  #clauseWeight(): number {
-    const last = CLAUSE_WEIGHTS.length - 1;
-    return CLAUSE_WEIGHTS[this.#isAwaited ? Math.min(this.#count, last) : last] ?? 0;
-  }
-
-  #sentenceWeight(): number {
-    return this.#count === 0 ? 0 : SHORT_SENTENCE_WEIGHT;
+    const cut = { end, pause: kind };
+    this.#limit.addMark(cut);
+    return this.#isPhrase(end, this.#weights[kind]) ? cut : undefined;
   }
 
   /** Whether the characters before `end` are enough to speak; the first phrase needs a letter. */
   #isPhrase(end: number, weight: number): boolean {
     const { letterAt, speakableAt } = this.#buffer;
-    const saysSomething = (this.#count === 0 ? letterAt : speakableAt) < end;
+    const saysSomething = (this.#weights.isFirst ? letterAt : speakableAt) < end;
     return saysSomething && this.#buffer.weightAt(end) >= weight && this.#buffer.fits(end);
   }
 
@@ -172,69 +143,32 @@ export class PhraseCutter implements PeekingSink {
     const buffer = this.#buffer;
     const end = index - 1;
     if (this.#reader.mark || !buffer.splitsAt(end)) return undefined;
-    if (buffer.fits(end)) this.#blanks.push(end);
+    this.#limit.addBlank(end);
     const character = buffer.at(index);
     const lineEnd = buffer.at(end) === '\n';
     if (lineEnd && (isUpper(character) || isDigit(character))) return this.#endLine(end);
     if (!isSpaceless(buffer.at(end - 1)) || !isSpaceless(character)) return undefined;
-    if (buffer.fits(end)) this.#lastMark = { end, pause: 'clause' };
-    const isFirst = this.#count === 0 && this.#isAwaited;
-    const enough = isFirst ? FIRST_SPACELESS_WEIGHT : this.#clauseWeight();
-    return this.#isPhrase(end, enough) ? { end, pause: 'clause' } : undefined;
+    const cut: Cut = { end, pause: 'clause' };
+    this.#limit.addMark(cut);
+    return this.#isPhrase(end, this.#weights.spacelessClause) ? cut : undefined;
   }
 
   /** A line that the next one joins is a clause; short ones get a full stop instead of a cut. */
   #endLine(end: number): Cut | undefined {
     const last = this.#buffer.at(end - 1);
     if (isTerminator(last)) return undefined;
-    if (this.#isPhrase(end, this.#clauseWeight())) return { end, pause: 'clause' };
+    if (this.#isPhrase(end, this.#weights.clause)) return { end, pause: 'clause' };
     if (!this.#insertStops || isClauseMark(last)) return undefined;
     if (!isSpeakable(last) && !isGluedCloser(last)) return undefined;
     this.#buffer.insertStop(end);
     this.#next += 1;
-    if (this.#buffer.fits(end + 1)) this.#lastMark = { end: end + 1, pause: 'sentence' };
+    this.#limit.addMark({ end: end + 1, pause: 'sentence' });
     return undefined;
-  }
-
-  /** The cut of a phrase that grew too long; waits for a mark that is nearly decided. */
-  #limit(index: number): Cut | undefined {
-    const buffer = this.#buffer;
-    const { mark } = this.#reader;
-    if (buffer.fits(index + 1)) {
-      const isFirst = this.#count === 0 && this.#isAwaited;
-      const begins = isFirst && !mark && isBlank(buffer.at(index - 1));
-      return begins ? this.#limitFirst(index) : undefined;
-    }
-    if (mark && buffer.fits(mark.end) && index + 1 - mark.end <= LOOKAHEAD) return undefined;
-    return this.#forcedCut();
-  }
-
-  /** Only where a word begins: a sentence that ends with the 91st character is not cut before it. */
-  #limitFirst(index: number): Cut | undefined {
-    const buffer = this.#buffer;
-    if (this.#longChecked || buffer.weightAt(index) <= LONG_FIRST_WEIGHT) return undefined;
-    this.#longChecked = true;
-    const early = this.#blanks.filter((blank) => buffer.weightAt(blank) <= LONG_FIRST_CUT_WEIGHT);
-    const last = early.at(-1);
-    if (last === undefined || early.length < 2 || !this.#isPhrase(last, 0)) return undefined;
-    return { end: last, pause: 'none' };
-  }
-
-  #forcedCut(): Cut {
-    const buffer = this.#buffer;
-    let most = buffer.length;
-    while (most > 1 && !buffer.fits(most)) most -= 1;
-    const least = Math.ceil(most * LEAST_PART);
-    const mark = this.#lastMark;
-    if (mark && mark.end >= least) return mark;
-    const blank = this.#blanks.at(-1);
-    if (blank !== undefined) return { end: blank, pause: 'none' };
-    return mark ?? { end: findForcedCut(buffer.characters, least, most), pause: 'none' };
   }
 
   #flush(pause: Pause | undefined): void {
     const buffer = this.#buffer;
-    while (!buffer.fits(buffer.trimmedEnd(buffer.length))) this.#cut(this.#forcedCut());
+    while (!buffer.fits(buffer.trimmedEnd(buffer.length))) this.#cut(this.#limit.forcedCut());
     if (buffer.length === 0) return;
     const atEnd = this.#reader.kindAtEnd(buffer.characters) ?? 'none';
     this.#cut({ end: buffer.length, pause: pause ?? atEnd });
@@ -250,7 +184,7 @@ export class PhraseCutter implements PeekingSink {
     const length = this.#buffer.trimmedEnd(end);
     const before = this.#before;
     if (this.#buffer.speakableAt < length) {
-      this.#count += 1;
+      this.#weights.count();
       this.#before = '';
       this.#emit({ ...this.#buffer.text(length), pause, before });
     }
@@ -262,7 +196,7 @@ export class PhraseCutter implements PeekingSink {
     const orphans = this.#buffer.orphans();
     if (orphans === 0) return;
     const blank = this.#buffer.characters.slice(0, orphans).some((one) => isBlank(one));
-    if (blank && this.#count > 0 && this.#before === '') this.#before = ' ';
+    if (blank && !this.#weights.isFirst && this.#before === '') this.#before = ' ';
     this.#restart(orphans);
   }
 
@@ -270,8 +204,6 @@ export class PhraseCutter implements PeekingSink {
     this.#buffer.drop(from);
     this.#reader.mark = undefined;
     this.#next = 0;
-    this.#lastMark = undefined;
-    this.#blanks = [];
-    this.#longChecked = false;
+    this.#limit.restart();
   }
 }
