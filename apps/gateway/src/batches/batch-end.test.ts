@@ -21,7 +21,7 @@ import { until } from '@antiphon/testing/until';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { clearBatch } from './clear-batch.ts';
-import { writeBatchFiles } from './output-files.ts';
+import { writeBatchFiles, type WrittenBatch } from './output-files.ts';
 
 const LINES = 20;
 const never = new AbortController().signal;
@@ -30,6 +30,7 @@ const logger = createLogger('gateway', 'silent');
 let server: RedisServer;
 let redis: Redis;
 let batches: BatchStore;
+let files: FileIndex;
 let directory: string;
 let fileBlobs: BlobStore;
 let batch: BatchRecord;
@@ -38,6 +39,7 @@ beforeAll(async () => {
   server = await startRedis();
   redis = new Redis(server.url);
   batches = new BatchStore(redis);
+  files = new FileIndex(redis);
 });
 beforeEach(async () => {
   await redis.flushall();
@@ -59,7 +61,7 @@ async function closedBatch(): Promise<BatchRecord> {
     ...{ completionWindow: '24h', windowSeconds: 3600, outputLifeSeconds: 60 },
   });
   await batches.start(id, { total: LINES, model: 'm' });
-  const recorder = new LineRecorder({ batches, files: new FileIndex(redis), fileBlobs });
+  const recorder = new LineRecorder({ batches, files, fileBlobs });
   const input: string[] = [];
   for (let line = 0; line < LINES; line += 1) {
     const request = { custom_id: `line-${line}`, method: 'POST', url: '/v1/chat/completions' };
@@ -81,8 +83,7 @@ async function endIt(): Promise<number> {
   const written = await write();
   if (!written) throw new Error('nothing was written');
   expect(await batches.end(batch.id, 'completed', written.files)).toBe('completed');
-  const { blobIds } = written;
-  await clearBatch({ fileBlobs, logger }, batch, { blobIds, signal: never });
+  await clearBatch({ files, fileBlobs, logger }, batch, { written, signal: never });
   return inodeOfOutput();
 }
 
@@ -149,8 +150,8 @@ it('a line whose result is lost, or cannot be told, says so', async () => {
 });
 
 describe('what lay between the lines', () => {
-  const clear = (blobs: BlobStore, blobIds?: string[], signal = never) =>
-    clearBatch({ fileBlobs: blobs, logger }, batch, { blobIds, signal });
+  const clear = (blobs: BlobStore, written?: WrittenBatch, signal = never) =>
+    clearBatch({ files, fileBlobs: blobs, logger }, batch, { written, signal });
 
   it('goes, also when another keeper knew what there is', async () => {
     await fileBlobs.put(Readable.from(['a']), lineBodyBlobId(batch.id, 7));
@@ -182,7 +183,7 @@ describe('what lay between the lines', () => {
       },
     };
     const blobIds = Array.from({ length: LINES }, (_, line) => lineResultBlobId(batch.id, line));
-    expect(await clear(slow, blobIds)).toBe(true);
+    expect(await clear(slow, { files: {}, blobIds, soundFileIds: [] })).toBe(true);
     expect(deleted).toHaveLength(LINES);
     expect(deleted.at(-1)).toBe(inputBlobId(batch.id));
     expect(await names()).toEqual([failing]);

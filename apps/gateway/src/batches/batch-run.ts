@@ -10,7 +10,7 @@ import { InputGone, inputFault, keepInput, openInput } from './input-blob.ts';
 import { clearBatch } from './clear-batch.ts';
 import { LineFeed } from './line-feed.ts';
 import { STAGE_OF } from './line-plan.ts';
-import { type Ending, writeBatchFiles } from './output-files.ts';
+import { type Ending, type WrittenBatch, writeBatchFiles } from './output-files.ts';
 import { validateInput } from './validate-input.ts';
 import { Wake } from './wake.ts';
 
@@ -49,8 +49,8 @@ export class BatchRun {
   /** Lines were fed, or have ended. */
   #movedAtMs = performance.now();
   #leaving = false;
-  /** What is not needed any more, since its files were written here. */
-  #blobIds: string[] | undefined;
+  /** Where its files were written here. */
+  #written: WrittenBatch | undefined;
 
   constructor(options: BatchRunOptions) {
     this.#options = options;
@@ -127,7 +127,7 @@ export class BatchRun {
       default:
         // First of all: what follows may take a while.
         await context.webhooks.announceEnd(batch);
-        return clearBatch(context, batch, { blobIds: this.#blobIds, signal: this.#options.signal });
+        return clearBatch(context, batch, { written: this.#written, signal: this.#options.signal });
     }
   }
 
@@ -220,7 +220,7 @@ export class BatchRun {
     const written = closed && (await writeBatchFiles(this.#options.context, closed, ending));
     if (hasLines && !written) return;
     await batches.end(batch.id, ending, written?.files ?? {});
-    this.#blobIds = written?.blobIds;
+    this.#written = written;
     this.#log(batch, `batch ${ending}`);
   }
 

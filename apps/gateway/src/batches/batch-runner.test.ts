@@ -9,6 +9,7 @@ import {
   batchKey,
   createBatchId,
   inputBlobId,
+  lineFileId,
   lineResultsKey,
 } from '@antiphon/shared/batches/batch-key';
 import { type BatchRecord, isOver } from '@antiphon/shared/batches/batch-record';
@@ -196,6 +197,31 @@ describe('a batch of speech', () => {
     expect(await redis.exists('antiphon:batches:open')).toBe(0);
     await until(async () => (await readdir(join(directory, 'files'))).length === 2);
     await until(() => gateway.runner.size === 0);
+  });
+
+  it('has sounds that expire with the output that names them, and never before it', async () => {
+    const gateway = await openGateway();
+    const { files } = gateway.context;
+    const lane = await openSpeech(gateway, {
+      handler: async (line) => {
+        const { batchId, tenantId, work } = line.job;
+        const { expiresAtSeconds } = work;
+        const file = { id: lineFileId(batchId, line.job.line), tenantId, bytes: 4, filename: 'a' };
+        const { result } = await speakAtOnce(line);
+        return {
+          result: { ...result, fileId: file.id },
+          file: { ...file, purpose: 'batch_output', createdAtSeconds: 1, expiresAtSeconds },
+        };
+      },
+    });
+    const id = await createBatch(gateway, speechLines(3));
+    const { expiresAt, outputFileId } = await untilOver(gateway, id);
+    expect(lane.jobs[0]?.work.expiresAtSeconds).toBe(expiresAt + 3600);
+    const expiryOf = async (fileId = '') =>
+      (await files.get('anonymous', fileId))?.expiresAtSeconds ?? NaN;
+    const outputExpiry = await expiryOf(outputFileId);
+    expect(outputExpiry).toBeLessThan(expiresAt + 3600);
+    await until(async () => (await expiryOf(lineFileId(id, 2))) === outputExpiry);
   });
 
   it('has an answer for each line that its endpoint refuses, and no output when that is all', async () => {

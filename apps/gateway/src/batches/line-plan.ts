@@ -96,7 +96,8 @@ function planSpeechLine(
     voice: chooseVoice(route, request.voice),
     ...spokenHow(request),
     format: request.response_format ?? 'mp3',
-    expiresAtSeconds: Math.floor(Date.now() / 1000) + batch.outputLifeSeconds,
+    // Not before the output that names it, whenever that is written; that batch's end makes it sooner.
+    expiresAtSeconds: batch.expiresAt + batch.outputLifeSeconds,
   };
 }
 

@@ -37,6 +37,8 @@ export interface WrittenBatch {
   files: BatchFiles;
   /** What nobody needs any more when the batch is over, besides its input. */
   blobIds: string[];
+  /** Of its lines. */
+  soundFileIds: string[];
 }
 
 /** Another keeper has ended the batch meanwhile: what was read since then is nothing. */
@@ -57,16 +59,18 @@ export async function writeBatchFiles(
   const output = new LineFile(fileBlobs, outputFileId(batch.id));
   const errors = new LineFile(fileBlobs, errorFileId(batch.id));
   const blobIds: string[] = [];
+  const soundFileIds: string[] = [];
   let usage: BatchUsage | undefined;
   try {
     for await (const line of answerLines(context, batch, ending)) {
       await (line.isError ? errors : output).write(line.text);
       if (line.usage) usage = add(usage, line.usage);
       blobIds.push(...line.blobIds);
+      if (line.soundFileId !== undefined) soundFileIds.push(line.soundFileId);
     }
     const outputFile = await endFile(context, batch, { file: output, name: 'output' });
     const errorFile = await endFile(context, batch, { file: errors, name: 'error' });
-    return { files: { outputFile, errorFile, usage }, blobIds };
+    return { files: { outputFile, errorFile, usage }, blobIds, soundFileIds };
   } catch (error) {
     output.abandon();
     errors.abandon();
@@ -108,7 +112,7 @@ async function* answerLines(
   context: OutputContext,
   batch: BatchRecord,
   ending: Ending,
-): AsyncGenerator<OutputLine & { blobIds: string[] }> {
+): AsyncGenerator<OutputLine & { blobIds: string[]; soundFileId: string | undefined }> {
   const open = (offset: number) => openInput(context.fileBlobs, inputBlobId(batch.id), offset);
   let next: LinePlace | undefined = FIRST_LINE;
   let sliceStartMs = performance.now();
@@ -117,7 +121,8 @@ async function* answerLines(
     next = block.next;
     for await (const { input, result, inline } of withResults(context, batch.id, block.lines)) {
       const line = answerLine(batch, input, inline ?? undone(ending));
-      yield { ...line, blobIds: blobsOf(batch, input, result) };
+      const soundFileId = inline?.type === 'speech' ? inline.fileId : undefined;
+      yield { ...line, blobIds: blobsOf(batch, input, result), soundFileId };
       if (performance.now() - sliceStartMs < WRITE_SLICE_MS) continue;
       await nextTurn();
       sliceStartMs = performance.now();

@@ -114,3 +114,20 @@ it('takes files out of a Redis that is full', async () => {
     ['antiphon:files:sequence', ...left].toSorted(),
   );
 });
+
+it('changes when files expire, of those that are there', async () => {
+  const later = Math.floor(Date.now() / 1000) + 1000;
+  const added = await Promise.all(
+    Array.from({ length: 70 }, () => add({ expiresAtSeconds: later, blobId: 'x' })),
+  );
+  const ids = added.map(({ id }) => id);
+  await files.remove('one', ids[1] ?? '');
+  await files.expireAt(ids, later - 500);
+  expect(await files.get('one', ids[69] ?? '')).toEqual({
+    ...added[69],
+    expiresAtSeconds: later - 500,
+  });
+  expect(await files.get('one', ids[1] ?? '')).toBeUndefined();
+  const expiry = await redis.zrange('antiphon:files:expiry', '0', '-1', 'WITHSCORES');
+  expect(expiry.filter((_, at) => at % 2 === 1)).toEqual(Array(69).fill(String(later - 500)));
+});

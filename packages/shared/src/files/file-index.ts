@@ -12,6 +12,9 @@ import {
 } from './file-key.ts';
 import { blobIdOf, fileIdOfBlob, type FileRecord, fileRecordSchema } from './file-record.ts';
 
+/** Records that are read and written in one go. */
+const CHANGED_AT_ONCE = 64;
+
 interface ScriptedFiles extends Redis {
   antiphonAddFile(...keysAndValues: string[]): Promise<number>;
   antiphonForgetFile(...keysAndValues: string[]): Promise<number>;
@@ -113,6 +116,21 @@ export class FileIndex {
       blobIds.push(record ? blobIdOf(record) : fileId);
     }
     return blobIds;
+  }
+
+  /** From now on they expire then; those that are not there stay unknown. */
+  async expireAt(fileIds: string[], expiresAtSeconds: number): Promise<void> {
+    for (let from = 0; from < fileIds.length; from += CHANGED_AT_ONCE) {
+      const some = fileIds.slice(from, from + CHANGED_AT_ONCE);
+      const changes = this.#redis.pipeline();
+      for (const record of (await this.#bodies(some)).map(parseRecord)) {
+        if (!record) continue;
+        changes.set(fileKey(record.id), JSON.stringify({ ...record, expiresAtSeconds }), 'XX');
+        changes.zadd(FILE_EXPIRY_KEY, 'XX', expiresAtSeconds, record.id);
+      }
+      const answers = (await changes.exec().catch(throwStoreFault)) ?? [];
+      for (const [error] of answers) if (error) throwStoreFault(error);
+    }
   }
 
   async #read(fileIds: string[]): Promise<(FileRecord | undefined)[]> {

@@ -11,7 +11,7 @@ const speechLineSchema = z.object({
   instructions: z.string().optional(),
   language: z.string().optional(),
   format: z.enum(AUDIO_FORMATS),
-  /** Of the sound's file: Unix seconds. */
+  /** Of the sound's file, until the batch ends: Unix seconds. */
   expiresAtSeconds: z.number().int(),
 });
 export type SpeechLine = z.output<typeof speechLineSchema>;
