@@ -79,6 +79,30 @@ const transcribe = (gateway: TestGateway) => {
 };
 const statusOf = (streamId: string) => redis.hget(`antiphon:{${streamId}}:state`, 'status');
 
+it('waits for a client whose stream takes long to open: the grace begins behind that', async () => {
+  const graceMs = 50;
+  const hasty = await openTestGateway(server.url, { RESUME_GRACE_MS: String(graceMs) });
+  const { jobs } = hasty.context;
+  const enqueue = jobs.enqueue.bind(jobs);
+  jobs.enqueue = async (...given) => {
+    const begunAtMs = performance.now();
+    await until(() => performance.now() - begunAtMs > graceMs * 6);
+    return enqueue(...given);
+  };
+  try {
+    goOn.resolve();
+    const answer = await fetch(`${hasty.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-stream-resume': '1' },
+      body: JSON.stringify({ messages: [{ role: 'user', content: 'go' }] }),
+    });
+    expect(answer.status).toBe(200);
+    await answer.text();
+  } finally {
+    await hasty.close();
+  }
+});
+
 describe('a gateway that hands its streams over', () => {
   it.each([
     ['the body of a chat', async () => readEvents(await chat(goes, 'x'.repeat(LARGE_BYTES)), 1)],

@@ -58,8 +58,14 @@ export class StreamKeepers {
     this.#timer.unref();
   }
 
-  /** Opens a stream that goes on without its client. Throws as `openStream` does, after `release`. */
-  async open(streamId: string, { kept, enqueue, release, ...options }: KeepOptions): Promise<void> {
+  /**
+   * Opens a stream that goes on without its client. Its time without one begins when the returned
+   * function is called: when its client reads it, or will not. Throws as `openStream` does, after `release`.
+   */
+  async open(
+    streamId: string,
+    { kept, enqueue, release, ...options }: KeepOptions,
+  ): Promise<() => void> {
     const { deadlines, route } = kept;
     const opening = { ...options.opening, resumable: true, kept: JSON.stringify(kept) };
     const reader = await this.#lease(streamId)
@@ -68,11 +74,14 @@ export class StreamKeepers {
         await Promise.all([this.#forget(streamId), release()]);
         throw error;
       });
+    const leave = this.follow(streamId, reader);
     const stream = this.#run({ streamId, tenantId: options.tenantId, reader, kept }, release);
     try {
       await this.#holdKey(stream, openTtlMs(this.#context, deadlines));
       await enqueue(streamId);
+      return leave;
     } catch (thrown) {
+      leave();
       const error = VoiceError.from(thrown, 'queue_unavailable');
       await stream.cancel(error); // those who have joined it already may come again as well
       throw error;
@@ -203,6 +212,7 @@ export class StreamKeepers {
       const { streamId, kept } = stream;
       if (kept.background || this.#followers.has(streamId)) continue;
       if (await this.#leases.hasPresence(streamId)) continue;
+      if (this.#followers.has(streamId)) continue; // it came meanwhile
       await stream.cancel();
       // Nobody has the answer: who asks again is to get one.
       const key = keyOf(stream);

@@ -131,9 +131,15 @@ async function openKept(
   const key = idempotency ? { idempotencyKey: idempotency.key } : {};
   const kept = { answer, route: { ...route, recordingCount }, deadlines, background, ...key };
   resume.isKept = true;
-  await context.keepers.open(streamId, { tenantId, opening, kept, enqueue, release });
+  const arrived = await context.keepers.open(streamId, {
+    tenantId,
+    opening,
+    kept,
+    enqueue,
+    release,
+  });
   resume.isOpen = true;
   // Before its client, who may have left: the stream goes on, and has its place for as long.
   leave.bind(streamId);
-  return followStream(context, streamId, { connection, kept, follower: 'first' });
+  return followStream(context, streamId, { connection, kept, follower: 'first' }).finally(arrived);
 }
