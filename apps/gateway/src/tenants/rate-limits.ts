@@ -75,8 +75,13 @@ export class RateLimits {
   async spend(unit: RateUnit, tenantId: string, amount: number, limit: number): Promise<void> {
     const usage = await this.use(unit, tenantId, amount, limit);
     if (usage.used <= limit) return;
-    await this.#ask(unit, (counter) => counter.reward(tenantId, amount));
+    await this.giveBack(unit, tenantId, amount);
     throw rateLimited(unit, { ...usage, used: usage.used - amount }, amount);
+  }
+
+  /** What was counted and not used after all. */
+  async giveBack(unit: RateUnit, tenantId: string, amount: number): Promise<void> {
+    await this.#ask(unit, (counter) => counter.reward(tenantId, amount));
   }
 
   /** For who looks at the same time, in a script: the counter may not be beyond `most`. */

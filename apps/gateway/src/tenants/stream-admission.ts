@@ -29,7 +29,7 @@ export interface AskedStream {
 export interface Leave {
   /** It was opened: what it uses counts, and its place is free when it is over. */
   bind(streamId: string): void;
-  /** The request is over; where no stream was opened, the place is free. */
+  /** The request is over; where no stream was opened, the place is free and nothing was spent. */
   settle(): void;
 }
 
@@ -99,7 +99,9 @@ export class StreamAdmission {
       },
       settle: () => {
         entered();
-        if (!bound) slots.free(tenantId, requestId);
+        if (bound) return;
+        slots.free(tenantId, requestId);
+        void this.#giveBack(asker, asked);
       },
     };
   }
@@ -137,6 +139,12 @@ export class StreamAdmission {
     const { charactersPerMinute: limit } = limits;
     if (limit > 0 && characters > 0)
       await this.#options.rates.spend('characters', tenantId, characters, limit);
+  }
+
+  /** It was let in, and could not be opened. */
+  async #giveBack({ tenantId, limits }: Asker, { characters = 0 }: AskedStream): Promise<void> {
+    if (limits.charactersPerMinute > 0 && characters > 0)
+      await this.#options.rates.giveBack('characters', tenantId, characters);
   }
 
   /**
