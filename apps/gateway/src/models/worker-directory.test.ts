@@ -136,6 +136,21 @@ it('that cannot read the registry any more tells no stage served after a while',
   }
 });
 
+it('calls no model unknown, for what can wait, while the registry has only just come back', async () => {
+  await announce('demo');
+  const directory = await createDirectory();
+  await expect(directory.remembered('llm', 'other')).rejects.toMatchObject({
+    code: 'model_not_found',
+  });
+  await redis.set('antiphon:workers', 'not what it must be');
+  await directory.refresh();
+  await redis.del('antiphon:workers');
+  await announce('demo'); // the worker with the other model has not been heard of again
+  await directory.refresh();
+  expect(await directory.remembered('llm', 'other')).toBeUndefined();
+  expect(await directory.remembered('llm', 'demo-model')).toMatchObject({ model: 'demo-model' });
+});
+
 it('tells the living from the dead and from those it never heard of', async () => {
   const heartbeat = await announce('demo');
   const directory = await createDirectory();
