@@ -10,7 +10,7 @@ export type TranscriptFormat = (typeof TRANSCRIPT_FORMATS)[number];
 
 /** What `timestamp_granularities` may ask for. */
 export const TIME_GRANULARITIES = ['word', 'segment'] as const;
-export type TimeGranularity = (typeof TIME_GRANULARITIES)[number];
+type TimeGranularity = (typeof TIME_GRANULARITIES)[number];
 
 export interface TranscriptFormatOptions {
   format: TranscriptFormat;
