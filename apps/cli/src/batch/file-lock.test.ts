@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { until } from '@antiphon/testing/until';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { takeLock } from './file-lock.ts';
 
@@ -42,6 +43,24 @@ it.each([
   expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject({ pid: process.pid });
   await release();
   expect(await readdir(directory)).toStrictEqual([]);
+});
+
+it('is taken over from a process that was killed and is not looked for', async () => {
+  // What the shell has started nobody waits for, once the shell is another program.
+  const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60']);
+  try {
+    const [told] = (await once(parent.stdout, 'data')) as [Buffer];
+    const pid = Number(told.toString());
+    await until(async () => (await readFile(`/proc/${parent.pid}/comm`, 'utf8')) === 'sleep\n');
+    process.kill(pid, 'SIGKILL');
+    await until(async () => / Z /.test(await readFile(`/proc/${pid}/stat`, 'utf8')));
+    await writeFile(path, JSON.stringify({ pid }));
+    await (
+      await takeLock(path, 'book')
+    )();
+  } finally {
+    parent.kill('SIGKILL');
+  }
 });
 
 it('of ten that take over the same one, one has it', async () => {

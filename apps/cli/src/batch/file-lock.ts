@@ -5,6 +5,8 @@ import { CliError } from '../cli-error.ts';
 /** Of a folder that one command alone may write into. */
 export const FOLDER_LOCK = '.antiphon-batch.lock';
 const TRIES = 10;
+/** The 22nd field, in clock ticks since boot. */
+const START = 19;
 
 const schema = z.object({ pid: z.number(), startTicks: z.number().optional() });
 type Holder = z.output<typeof schema>;
@@ -66,14 +68,20 @@ async function isAlive({ pid, startTicks }: Holder): Promise<boolean> {
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
-  const now = await holderOf(pid);
-  return startTicks === undefined || now.startTicks === startTicks;
+  const fields = await statOf(pid);
+  // Killed, and its parent does not look: it is there and does nothing.
+  if (fields[0] === 'Z') return false;
+  return startTicks === undefined || Number(fields[START]) === startTicks;
 }
 
-/** Field 22 of /proc/pid/stat, which Linux has. */
 async function holderOf(pid: number): Promise<Holder> {
+  const ticks = (await statOf(pid))[START];
+  return { pid, ...(ticks === undefined ? {} : { startTicks: Number(ticks) }) };
+}
+
+/** Of /proc/pid/stat, which Linux has, the fields from the third one on: the state. */
+async function statOf(pid: number): Promise<string[]> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
   // The command name in parentheses may hold blanks and parentheses itself.
-  const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  return { pid, ...(ticks === undefined ? {} : { startTicks: Number(ticks) }) };
+  return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
