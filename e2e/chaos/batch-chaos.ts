@@ -204,7 +204,9 @@ async function lookForAll({ stack, client, batch, lines }: Found): Promise<strin
   // What a killed process was writing has no name yet; it is swept later.
   // So are blobs of runs that could not record them: each has one of its own behind the file's id.
   const files = new Set(
-    names.filter((name) => !name.endsWith('.part')).map((name) => name.split('_')[0]),
+    names
+      .filter((name) => name.startsWith('file-') && !name.endsWith('.part'))
+      .map((name) => name.split('_')[0]),
   );
   // The input and the output besides.
   if (files.size !== lines + 2)

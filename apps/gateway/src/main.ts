@@ -79,7 +79,7 @@ async function start(): Promise<RunningProcess> {
   await subscribeControl(subscriberRedis, ({ type }) => {
     if (type === 'worker-change') void directory.refresh();
   });
-  const stopSweeper = startSweeper(stores, (error) => logger.warn({ err: error }, 'sweeper'));
+  const stopSweeper = startSweeper(stores, queueRedis, logger);
 
   const base = {
     ...{ gatewayId, config, keys, ...counted, log, subscriber, jobs, directory, watch },

@@ -8,8 +8,9 @@ import { createBlobId } from '@antiphon/shared/files/file-record';
 import { openDiskBlobStore } from '@antiphon/shared/storage/blob-store';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
 import { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
-import { sweepExpired, sweepOrphans } from './store-sweeper.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { OWNER_BLOB_ID, StoreOwnership } from './store-owner.ts';
+import { sweepExpired, sweepOrphans, sweepOwnOrphans } from './store-sweeper.ts';
 
 const HOUR_SECONDS = 3600;
 const nowSeconds = () => Math.floor(Date.now() / 1000);
@@ -91,4 +92,40 @@ it('what batches keep between their lines goes after eight days', async () => {
   for (const blobId of blobIds('batch_gone')) await store(blobId, 8 * 24 + 1);
   await sweepOrphans(stores);
   expect(await names()).toEqual(blobIds('batch_open').toSorted());
+});
+
+describe('a store that two installations share', () => {
+  const told: string[] = [];
+  const ownershipOf = (other: Redis) =>
+    new StoreOwnership(other, stores.fileBlobs, { warn: (line: string) => told.push(line) });
+
+  it('is swept by the first alone, and the other one tells it once', async () => {
+    const elsewhere = new Redis(server.url, { db: 1 });
+    try {
+      await elsewhere.flushdb();
+      const [owner, other] = [ownershipOf(redis), ownershipOf(elsewhere)];
+      await store('file-known', 25);
+      await know('file-known');
+      expect(await owner.isOurs()).toBe(true);
+      // For the other one it is an orphan.
+      const strange = { ...stores, files: new FileIndex(elsewhere) };
+      for (let count = 0; count < 2; count += 1) await sweepOwnOrphans(strange, other);
+      expect(await names()).toEqual(['file-known', OWNER_BLOB_ID]);
+      expect(told).toEqual([expect.stringContaining('another installation')]);
+      await store('file-orphan', 25);
+      await utimes(join(directory, OWNER_BLOB_ID), 1, 1);
+      await sweepOwnOrphans(stores, owner);
+      expect(await names()).toEqual(['file-known', OWNER_BLOB_ID]);
+    } finally {
+      elsewhere.disconnect();
+    }
+  });
+
+  it("is the next one's when its mark is taken away", async () => {
+    await ownershipOf(redis).isOurs();
+    await redis.flushall();
+    expect(await ownershipOf(redis).isOurs()).toBe(false);
+    await stores.fileBlobs.delete(OWNER_BLOB_ID);
+    expect(await ownershipOf(redis).isOurs()).toBe(true);
+  });
 });

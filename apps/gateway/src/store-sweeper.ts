@@ -1,4 +1,7 @@
+import type { Logger } from '@antiphon/shared/runtime/logger';
+import type { Redis } from 'ioredis';
 import type { GatewayContext } from './gateway-context.ts';
+import { OWNER_BLOB_ID, StoreOwnership } from './store-owner.ts';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -21,22 +24,30 @@ type Stores = Pick<GatewayContext, 'blobs' | 'files' | 'fileBlobs'>;
 
 /**
  * Deletes what has expired and what processes left that died. Every gateway does; twice is harmless.
- * Returns the way to stop it.
+ * `redis`: where the files' records are. Returns the way to stop it.
  */
-export function startSweeper(stores: Stores, onError: (error: Error) => void): () => void {
+export function startSweeper(stores: Stores, redis: Redis, logger: Logger): () => void {
+  const onError = (error: unknown) => logger.warn({ err: error }, 'sweeper');
+  const ownership = new StoreOwnership(redis, stores.fileBlobs, logger);
+  ownership.isOurs().catch(onError);
   const timers = [
     setInterval(() => {
       stores.blobs.sweep(BLOB_AGE_MS).catch(onError);
       sweepExpired(stores).catch(onError);
     }, SWEEP_MS),
     setInterval(() => {
-      sweepOrphans(stores).catch(onError);
+      sweepOwnOrphans(stores, ownership).catch(onError);
     }, ORPHAN_SWEEP_MS),
   ];
   for (const timer of timers) timer.unref();
   return () => {
     for (const timer of timers) clearInterval(timer);
   };
+}
+
+/** None while the store is another installation's. */
+export async function sweepOwnOrphans(stores: Stores, ownership: StoreOwnership): Promise<void> {
+  if (await ownership.isOurs()) await sweepOrphans(stores);
 }
 
 /** Nobody sees them any more; a gateway that dies in between leaves orphans. */
@@ -50,7 +61,8 @@ export async function sweepExpired({ files, fileBlobs }: Stores): Promise<void> 
 
 /** Bytes without a record: what was uploaded, or deleted, by a process that died meanwhile. */
 export async function sweepOrphans({ files, fileBlobs }: Stores): Promise<void> {
-  const isKept = async (blobId: string) => isOfBatch(blobId) || (await files.hasBlob(blobId));
+  const isKept = async (blobId: string) =>
+    isOfBatch(blobId) || blobId === OWNER_BLOB_ID || (await files.hasBlob(blobId));
   await fileBlobs.sweep(ORPHAN_AGE_MS, isKept);
   await fileBlobs.sweep(LINE_AGE_MS, (blobId) => !isOfBatch(blobId));
 }
