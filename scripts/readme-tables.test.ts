@@ -1,5 +1,5 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, it } from 'vitest';
 
@@ -106,7 +106,8 @@ it('docs/lifecycle.md names every script and every event, and no other', async (
   const lifecycle = readText('docs/lifecycle.md');
   const cells = lifecycle.split('\n').map((line) => line.split(' | ', 1)[0] ?? '');
   const named = cells.filter((cell) => cell.startsWith('| `')).flatMap((cell) => quoted(cell));
-  const scripts = globSync('*.lua', { cwd: join(ROOT, 'packages/shared/src/streams') });
+  const found = globSync('**/*.lua', { cwd: join(ROOT, 'packages/shared/src') });
+  const scripts = found.map((path) => basename(path));
   expect(named.filter((name) => name.endsWith('.lua')).toSorted()).toEqual(scripts.toSorted());
   const types = readText('packages/shared/src/streams/stream-event.ts').matchAll(
     /type: '([a-z-]+)'/g,
