@@ -106,7 +106,7 @@ it('docs/lifecycle.md names every script and every event, and no other', async (
   const lifecycle = readText('docs/lifecycle.md');
   const cells = lifecycle.split('\n').map((line) => line.split(' | ', 1)[0] ?? '');
   const named = cells.filter((cell) => cell.startsWith('| `')).flatMap((cell) => quoted(cell));
-  const found = globSync('**/*.lua', { cwd: join(ROOT, 'packages/shared/src') });
+  const found = globSync('{apps,packages}/*/src/**/*.lua', { cwd: ROOT });
   const scripts = found.map((path) => basename(path));
   expect(named.filter((name) => name.endsWith('.lua')).toSorted()).toEqual(scripts.toSorted());
   const types = readText('packages/shared/src/streams/stream-event.ts').matchAll(
