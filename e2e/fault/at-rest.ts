@@ -64,13 +64,14 @@ async function isFailed(redis: Redis, key: string): Promise<boolean> {
 }
 
 /**
- * BullMQ's own, of which there is one for each queue, the workers' list, and what is known of
- * batches and files, which stay as long as their owner wants.
+ * BullMQ's own, of which there is one for each queue, the workers' list, the installation's name, and
+ * what is known of batches and files, which stay as long as their owner wants.
  */
 function isBounded(key: string): boolean {
   return (
     /^bull:[^:]+:(meta|id|events|failed|marker|stalled|stalled-check|pc|prioritized)$/.test(key) ||
     key === 'antiphon:workers' ||
+    key === 'antiphon:installation' ||
     /^antiphon:(files?:|batch:\{batch_[0-9a-f]+\}$|batches:|tenant:[^:]+:(files|batches))/.test(key)
   );
 }

@@ -2,7 +2,7 @@ import { expectUnbroken, violations } from '@antiphon/testing/invariant';
 import { until } from '@antiphon/testing/until';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { DEADLINES, FaultStack, STREAM_MS, measured, within } from './fault-stack.ts';
-import type { AskOptions, SeenAnswer } from './seen-answer.ts';
+import type { SeenAnswer } from './seen-answer.ts';
 
 let faults: FaultStack;
 
@@ -12,13 +12,19 @@ beforeAll(async () => {
 afterEach(() => faults.untilAtRest());
 afterAll(() => faults?.close());
 
-const ask = (count: number, options?: AskOptions) =>
-  Promise.all(Array.from({ length: count }, () => faults.chat(options)));
 /** So many streams, all of which flow by now. */
 async function flowing(count: number): Promise<{ answers: Promise<SeenAnswer[]> }> {
   const begun = new Set<SeenAnswer>();
-  const answers = ask(count, { onOutput: (answer) => begun.add(answer) });
-  await until(() => begun.size === count, { what: 'all streams flow' });
+  const ended: string[] = [];
+  const one = async () => {
+    const answer = await faults.chat({ onOutput: (seen) => begun.add(seen) });
+    ended.push(`${answer.status} ${answer.ends.join()}`);
+    return answer;
+  };
+  const answers = Promise.all(Array.from({ length: count }, one));
+  const isOver = () => begun.size === count || ended.length > 0;
+  await until(isOver, { what: 'all streams flow', timeoutMs: 15_000 });
+  expect(ended).toEqual([]);
   return { answers };
 }
 const doneCount = (answers: SeenAnswer[]) =>
@@ -166,7 +172,20 @@ it('F10 no memory left in Redis for 5 s: one error each, 503 for new ones, then 
     `${doneCount(seen)} of 5 done, others ${codesOf(seen).join(', ') || 'none'}; well after ${Math.round(backMs)} ms`,
   );
   expect(backMs).toBeLessThan(within(5000));
+  await untilWorkersAnnounced(Date.now());
 });
+
+/**
+ * While Redis takes no writes no worker can say that it lives. Until each has said so again, 2 s
+ * later at most, the gateway may take one that answers for dead: `stream_interrupted`.
+ */
+async function untilWorkersAnnounced(sinceMs: number): Promise<void> {
+  await until(
+    async () =>
+      (await faults.redis.zcount('antiphon:workers', sinceMs, '+inf')) >= faults.llm.length,
+    { what: 'every worker said that it lives' },
+  );
+}
 
 it('F11 all keys gone in mid-stream: one error each, and the next request works', async () => {
   faults.scriptAll({ tokens: 300 });
