@@ -35,10 +35,6 @@ export class UntoldEnds {
     this.#triedAtMs = performance.now();
   }
 
-  get size(): number {
-    return this.#ends.size;
-  }
-
   /** Tells them again; may be called as often as one likes. Never rejects. */
   async tell(): Promise<void> {
     const isSoon = performance.now() - this.#triedAtMs < TELL_AGAIN_MS;
