@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type Batch, isOver } from './batch-client.ts';
+import type { Batch } from './batch-client.ts';
 import { isUnknown } from './batch-failure.ts';
 import type { BatchWork } from './follow-batch.ts';
 
@@ -34,9 +34,12 @@ export function begunPath(folder: string, parts: unknown): string {
   return join(folder, `.antiphon-${hash.slice(0, 16)}.json`);
 }
 
+/** Nothing more comes of them; what an expired one has done is fetched first. */
+const GIVEN_UP = ['failed', 'cancelled'];
+
 /**
- * Begins a batch, or goes on with the one that the same command has begun. One that ended without
- * its lines, or that the server has forgotten, is begun anew.
+ * Begins a batch, or goes on with the one that the same command has begun. One that was cancelled or
+ * refused, or that the server has forgotten, is begun anew.
  */
 export async function beginBatch(
   work: BatchWork,
@@ -46,7 +49,7 @@ export async function beginBatch(
   const before = await loadBegun(plan.path);
   if (before) {
     const found = await findBatch(work, plan, before);
-    if (found && (!isOver(found) || found.status === 'completed')) {
+    if (found && !GIVEN_UP.includes(found.status)) {
       return { ...before, batchId: found.id, isOld: true };
     }
     await client.deleteFiles([before.inputFileId, ...before.uploads], signal);

@@ -140,7 +140,7 @@ function adapt(book: Book, { errors }: Batch): boolean {
     book.context.terminal.notice(what);
     return true;
   }
-  const longest = Math.max(0, ...missingParts(book).map(({ text }) => text.length));
+  const longest = missingParts(book).reduce((most, { text }) => Math.max(most, text.length), 0);
   const limits = faults.flatMap(
     ({ code, message = '' }) => limitFor({ code, message }, longest) ?? [],
   );
@@ -180,7 +180,7 @@ function noteSound(book: Book, index: number, body: unknown): void {
 
 function cutShorter(book: Book, maxCharacters: number): boolean {
   const isCut = cutAgain(book, maxCharacters);
-  const what = `the server takes ${maxCharacters} characters: longer paragraphs are cut again`;
+  const what = `the server takes at most ${maxCharacters} characters: longer paragraphs are cut again`;
   if (isCut) book.context.terminal.notice(what);
   return isCut;
 }

@@ -55,9 +55,9 @@ it('is taken over from a process that was killed and is not looked for', async (
     process.kill(pid, 'SIGKILL');
     await until(async () => / Z /.test(await readFile(`/proc/${pid}/stat`, 'utf8')));
     await writeFile(path, JSON.stringify({ pid }));
-    await (
-      await takeLock(path, 'book')
-    )();
+    const release = await takeLock(path, 'book');
+    expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject({ pid: process.pid });
+    await release();
   } finally {
     parent.kill('SIGKILL');
   }

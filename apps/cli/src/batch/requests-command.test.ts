@@ -107,6 +107,23 @@ describe('run', () => {
     expect(server.batches.batches.size).toBe(2);
   });
 
+  it('what a batch has done before it expired is fetched first', async () => {
+    const { promise: hold, resolve: go } = Promise.withResolvers<void>();
+    await start({ batches: { hold, linesInWindow: 1 } });
+    await writeRequests(['a', 'b']);
+    const running = startCli(['batch', 'run', 'some.jsonl'], options());
+    await until(() => running.written.stderr.includes('has begun'));
+    running.child.kill('SIGINT');
+    await running.outcome;
+    go();
+    await until(() => server.batches.batches.get('batch_2')?.status === 'expired');
+    const outcome = await batch('run', 'some.jsonl');
+    expect(outcome).toMatchObject({ code: 1, stdout: '' });
+    expect(outcome.stderr).toMatch(/batch_2 expired with 1 of 2 lines done — see some\n$/);
+    expect(await list('some')).toStrictEqual(['a.wav', 'errors.jsonl', 'output.jsonl']);
+    expect((await batch('run', 'some.jsonl')).stderr).toMatch(/^antiphon: batch_\d+ has begun\n/);
+  });
+
   it('begins anew when the batch was cancelled, or is forgotten by the server', async () => {
     await startHeld();
     await writeRequests(['a', 'b']);

@@ -95,11 +95,10 @@ async function endBatch(
   } catch (thrown) {
     if (isUnknown(thrown)) return undefined;
     if (!(thrown instanceof APIError) || thrown.status === undefined) throw thrown;
-    // It may be over.
+    // It may be over, or as good as over.
     const batch = await client.get(batchId, signal);
-    if (isOver(batch)) return batch;
-    throw thrown;
+    if (!isOver(batch) && batch.status !== 'finalizing') throw thrown;
   }
-  context.terminal.notice(`${batchId} is being cancelled`);
+  context.terminal.notice(`${batchId} is being ended`);
   return followBatch({ context, client, signal }, batchId);
 }

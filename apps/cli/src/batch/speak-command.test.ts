@@ -376,7 +376,7 @@ describe('--restart', () => {
       ...{ directory, environment: environment() },
     });
     await until(() => again.written.stderr.includes('speaks 6'));
-    expect(again.written.stderr).toMatch(/^antiphon: batch_2 is being cancelled\n/);
+    expect(again.written.stderr).toMatch(/^antiphon: batch_2 is being ended\n/);
     expect(server.batches.batches.get('batch_2')).toMatchObject({ status: 'cancelled' });
     again.child.kill('SIGKILL');
     await again.outcome;
@@ -438,7 +438,9 @@ describe('a server that takes less', () => {
     await writeFile(join(directory, 'tale.txt'), `CHAPTER I\n\n${sentences.join(' ')}\n\nEnd.`);
     const outcome = await speak('--format', 'pcm');
     expect(outcome).toMatchObject({ code: 0 });
-    expect(outcome.stderr).toMatch(/the server takes 60 characters: longer paragraphs are cut/);
+    expect(outcome.stderr).toMatch(
+      /the server takes at most 60 characters: longer paragraphs are cut/,
+    );
     const [first, pieces = [], ...more] = said();
     expect([first, more]).toStrictEqual([['CHAPTER I', sentences.join(' '), 'End.'], []]);
     expect(pieces.join(' ')).toBe(sentences.join(' '));
