@@ -20,6 +20,10 @@ it('a book that is too long for one batch takes several, each part once', () => 
   expect(indexes(nextParts(book))).toStrictEqual([50_000]);
 });
 
+it('no book is too long', () => {
+  expect(nextParts(open(200_000))).toHaveLength(50_000);
+});
+
 it('as many lines as fit into the file, and one at least', () => {
   const book = open(10);
   expect(indexes(nextParts(book, { lines: 10, bytes: 500 }))).toStrictEqual([0, 1, 2]);

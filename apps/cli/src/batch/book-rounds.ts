@@ -57,7 +57,7 @@ export function nextParts(
   const { failures } = book.progress;
   const triesOf = ({ index }: NumberedPart): number => failures[index]?.tries ?? 0;
   const missing = missingParts(book).filter((part) => triesOf(part) < MOST_TRIES);
-  const fewest = Math.min(...missing.map(triesOf));
+  const fewest = missing.reduce((least, part) => Math.min(least, triesOf(part)), Infinity);
   const next: NumberedPart[] = [];
   let bytes = 0;
   for (const part of missing.filter((part) => triesOf(part) === fewest)) {
