@@ -539,9 +539,11 @@ describe('a worker', () => {
     const proxy = await startTcpProxy(server.port);
     try {
       const reasons: unknown[] = [];
+      let begun = 0;
       const cutOff = await startWorker(
         async ({ signal, takeTurn }) => {
           await takeTurn();
+          begun += 1;
           return untilAborted(signal).catch((error: unknown) => {
             reasons.push(error);
             return completion('late');
@@ -550,7 +552,7 @@ describe('a worker', () => {
         { url: `redis://127.0.0.1:${proxy.port}` },
       );
       await enqueue([0, 1]);
-      await until(() => cutOff.activeCount === 2);
+      await until(() => begun === 2);
       proxy.setMode({ type: 'blackhole' });
       await startWorker(async () => completion('other'));
       for (const line of [0, 1]) expect(await resultOf(line)).toEqual(completion('other').result);
