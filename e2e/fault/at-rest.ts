@@ -6,8 +6,6 @@ import { brokenLogs, openStreams } from '../src/stream-logs.ts';
 import type { AppProcess } from '../src/stack.ts';
 import { PROMPT_CANARY } from './seen-answer.ts';
 
-/** A killed gateway's streams are cancelled within so long. */
-const LEASE_MS = 15_000;
 const JOB = /^bull:([^:]+):(s[0-9a-f]{32}(?:-t?\d+)?)$/;
 
 export interface Resting {
@@ -16,10 +14,18 @@ export interface Resting {
   processes: readonly AppProcess[];
   /** Those that the test ended itself. */
   ended: ReadonlySet<AppProcess>;
+  /** For what is left to go; a killed gateway's streams are cancelled within 15 s. */
+  waitMs?: number;
 }
 
 /** What must hold after every test: nothing runs, nothing stays, nobody died, nothing was told. */
-export async function untilAtRest({ redis, upstreams, processes, ended }: Resting): Promise<void> {
+export async function untilAtRest({
+  redis,
+  upstreams,
+  processes,
+  ended,
+  waitMs = 15_000,
+}: Resting): Promise<void> {
   for (const upstream of upstreams) {
     await until(() => upstream.activeRequests() === 0, { what: 'no upstream call' });
     upstream.resetScripts();
@@ -27,7 +33,7 @@ export async function untilAtRest({ redis, upstreams, processes, ended }: Restin
   await until(async () => (await activeJobs(redis)) === 0, { what: 'no active job' });
   let left: string[] = [];
   const isEmpty = async () => (left = await leftovers(redis)).length === 0;
-  await until(isEmpty, { timeoutMs: LEASE_MS }).catch(() => undefined); // told below
+  await until(isEmpty, { timeoutMs: waitMs }).catch(() => undefined); // told below
   const found = [...left, ...processes.flatMap((process) => faultsOf(process, ended.has(process)))];
   if (found.length > 0) throw new Error(`after the test: ${found.join('\n')}`);
   expectUnbroken(await brokenLogs(redis));
