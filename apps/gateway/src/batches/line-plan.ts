@@ -24,9 +24,9 @@ import type { JsonBody } from '../openai/json-body.ts';
 import { formFields } from '../openai/json-upload.ts';
 import { chooseVoice, parseSpeechRequest } from '../openai/speech-request.ts';
 import { heardHow, parseTranscriptionForm } from '../openai/transcription-form.ts';
-import { fileNotFound } from '../routes/files.ts';
-import { takeBackground } from '../routes/resume-request.ts';
-import { cutPhrases, spokenHow } from '../routes/speech-plan.ts';
+import { fileNotFound } from '../files/find-file.ts';
+import { takeBackground } from '../streams/resume-request.ts';
+import { cutPhrases, spokenHow } from '../speech/speech-plan.ts';
 
 /** What the plan of a line is made from. */
 export interface LineRequest {

@@ -6,9 +6,9 @@ import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { replyAnswer } from '../replies/answer.ts';
 import { ClientConnection, ClientLeft } from '../replies/client-connection.ts';
 import { followStream } from '../replies/follow-stream.ts';
-import { type KeptAnswer, findKept } from '../routes/kept-answer.ts';
-import type { Resume } from '../routes/resume-request.ts';
-import { answerOpened } from '../routes/stream-route.ts';
+import { type KeptAnswer, findKept } from '../streams/kept-answer.ts';
+import type { Resume } from '../streams/resume-request.ts';
+import { answerOpened } from '../streams/answer-by-stream.ts';
 
 /** Life of a key whose stream is not open yet, unless whoever claimed it renews it: a slow store takes long. */
 const CLAIM_MS = 10_000;

@@ -3,9 +3,9 @@ import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { type AssistantRequest, parseAssistantRequest } from '../openai/assistant-request.ts';
 import { readJsonBody } from '../openai/json-body.ts';
 import { replyAssistant, replyAssistantText } from '../replies/assistant-reply.ts';
-import { type ChatVoice, answerChatByStream } from './chat-stream.ts';
-import { chooseChatVoice } from './chat-voice.ts';
-import { refuseResume } from './resume-request.ts';
+import { type ChatVoice, answerChatByStream } from '../chat/chat-stream.ts';
+import { chooseChatVoice } from '../chat/chat-voice.ts';
+import { refuseResume } from '../streams/resume-request.ts';
 
 /** All that the model writes is shown, code as well. */
 const CONTENT = 'full';

@@ -6,9 +6,14 @@ import { readJsonBody } from '../openai/json-body.ts';
 import { type SpeechRequest, chooseVoice, parseSpeechRequest } from '../openai/speech-request.ts';
 import { replySpeech, replySpeechEvents } from '../replies/speech-reply.ts';
 import { withEncoder } from '../replies/with-encoder.ts';
-import { type Resume, leasedContext, readResume, takeBackground } from './resume-request.ts';
-import { cutPhrases, planSpeech, spokenHow } from './speech-plan.ts';
-import { answerByStream, configuredDeadlines } from './stream-route.ts';
+import {
+  type Resume,
+  leasedContext,
+  readResume,
+  takeBackground,
+} from '../streams/resume-request.ts';
+import { cutPhrases, planSpeech, spokenHow } from '../speech/speech-plan.ts';
+import { answerByStream, configuredDeadlines } from '../streams/answer-by-stream.ts';
 
 const MAX_BODY_BYTES = 1_048_576;
 

@@ -12,8 +12,8 @@ import {
 } from '../openai/transcription-form.ts';
 import { type Upload, readUpload } from '../openai/upload.ts';
 import { replyTranscription, replyTranscriptionEvents } from '../replies/transcription-reply.ts';
-import { type Resume, leasedContext, readResume } from './resume-request.ts';
-import { answerByStream } from './stream-route.ts';
+import { type Resume, leasedContext, readResume } from '../streams/resume-request.ts';
+import { answerByStream } from '../streams/answer-by-stream.ts';
 
 /** `POST /v1/audio/transcriptions` and, into English, `/v1/audio/translations`. */
 export function audioTranscriptions(

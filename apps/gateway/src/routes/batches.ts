@@ -8,8 +8,8 @@ import { describeBatch } from '../openai/batch-object.ts';
 import { batchListQuery, batchRequestSchema, windowSeconds } from '../openai/batch-request.ts';
 import { parseBody, readJsonBody } from '../openai/json-body.ts';
 import { tooManyBatches } from '../tenants/limit-reached.ts';
-import { fileNotFound } from './files.ts';
-import { readIdempotencyKey } from './resume-request.ts';
+import { fileNotFound } from '../files/find-file.ts';
+import { readIdempotencyKey } from '../streams/resume-request.ts';
 
 const MAX_BODY_BYTES = 65_536;
 /** The same `Idempotency-Key` is the same batch for so long. */

@@ -7,9 +7,9 @@ import { readJsonBody } from '../openai/json-body.ts';
 import { replyChatCompletion, replyChatStream } from '../replies/chat-reply.ts';
 import { replySpokenChat, replySpokenChatStream } from '../replies/spoken-chat-reply.ts';
 import { withEncoder } from '../replies/with-encoder.ts';
-import { type ChatStreamRequest, answerChatByStream } from './chat-stream.ts';
-import { chooseChatVoice } from './chat-voice.ts';
-import { leasedContext, readResume, takeBackground } from './resume-request.ts';
+import { type ChatStreamRequest, answerChatByStream } from '../chat/chat-stream.ts';
+import { chooseChatVoice } from '../chat/chat-voice.ts';
+import { leasedContext, readResume, takeBackground } from '../streams/resume-request.ts';
 
 /** `POST /v1/chat/completions`. */
 export function chatCompletions(gateway: GatewayContext): Handler<GatewayEnv> {

@@ -9,7 +9,7 @@ import { until } from '@antiphon/testing/until';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { answerChat, speakPhrases, speakSilence } from '../testing/scripted-handlers.ts';
 import { type TestGateway, openTestGateway } from '../testing/test-gateway.ts';
-import { MAX_NEW_RECORDINGS } from './chat-recordings.ts';
+import { MAX_NEW_RECORDINGS } from '../chat/chat-recordings.ts';
 
 /** What `listen` says a recording lasts, and OpenAI's tokens of as much. */
 const HEARD_SECONDS = 1.5;

@@ -7,7 +7,7 @@ import type { Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { chooseRange, readRange } from '../replies/byte-range.ts';
 import { ClientConnection, ClientLeft } from '../replies/client-connection.ts';
-import { fileNotFound, findFile } from './files.ts';
+import { fileNotFound, findFile } from '../files/find-file.ts';
 
 /** By the end of a file's name; no type that a browser would run or show. */
 const FILE_TYPES: Record<string, string> = { ...CONTENT_TYPES, jsonl: 'application/jsonl' };

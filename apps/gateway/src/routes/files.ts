@@ -1,6 +1,6 @@
-import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { FileRecord } from '@antiphon/shared/files/file-record';
 import type { Handler } from 'hono';
+import { fileNotFound, findFile } from '../files/find-file.ts';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { readFileForm } from '../openai/file-form.ts';
 import { fileListQuery } from '../openai/file-operations.ts';
@@ -61,20 +61,3 @@ export const fileDelete =
     await fileBlobs.delete(blobId);
     return c.json({ id, object: 'file', deleted: true });
   };
-
-/** Throws `file_not_found` for unknown, expired and foreign ones alike. */
-export async function findFile(
-  files: GatewayContext['files'],
-  tenantId: string,
-  fileId: string,
-): Promise<FileRecord> {
-  const file = await files.get(tenantId, fileId);
-  if (!file) throw fileNotFound(fileId);
-  return file;
-}
-
-export const fileNotFound = (fileId: string, param = 'id'): VoiceError =>
-  new VoiceError('file_not_found', {
-    param,
-    message: `No such File object: ${fileId.slice(0, 100)}`,
-  });

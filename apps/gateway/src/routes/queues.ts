@@ -4,7 +4,7 @@ import { type QueueCounts, readQueueCounts } from '@antiphon/shared/queue/queue-
 import type { Handler } from 'hono';
 import { html } from 'hono/html';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
-import { throwUnavailable } from './stop-streams.ts';
+import { throwUnavailable } from '../streams/stop-streams.ts';
 
 interface QueueObject extends Omit<QueueCounts, 'queueName' | 'added'> {
   name: string;

@@ -14,9 +14,9 @@ import { followStream } from '../replies/follow-stream.ts';
 import { replySpeech } from '../replies/speech-reply.ts';
 import { type StoredSound, StoredLengths, sliceStored } from '../replies/stored-sound.ts';
 import { withEncoder } from '../replies/with-encoder.ts';
-import { type KeptAnswer, findKept } from './kept-answer.ts';
-import { inReaderPlace } from './stream-reader-place.ts';
-import { answerOpened } from './stream-route.ts';
+import { type KeptAnswer, findKept } from '../streams/kept-answer.ts';
+import { inReaderPlace } from '../streams/stream-reader-place.ts';
+import { answerOpened } from '../streams/answer-by-stream.ts';
 
 type SoundAnswer = Extract<Answer, { format: AudioFormat }>;
 

@@ -4,9 +4,9 @@ import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { replyAsEvents } from '../replies/answer.ts';
 import { ClientConnection } from '../replies/client-connection.ts';
 import { followStream } from '../replies/follow-stream.ts';
-import { findKept } from './kept-answer.ts';
-import { inReaderPlace } from './stream-reader-place.ts';
-import { answerOpened } from './stream-route.ts';
+import { findKept } from '../streams/kept-answer.ts';
+import { inReaderPlace } from '../streams/stream-reader-place.ts';
+import { answerOpened } from '../streams/answer-by-stream.ts';
 
 /**
  * `GET /v1/streams/{id}/events`: the answer's events from any one on, to its end. They are written

@@ -3,7 +3,7 @@ import { queuePosition } from '@antiphon/shared/queue/queue-counts';
 import type { Handler } from 'hono';
 import type { GatewayContext, GatewayEnv } from '../gateway-context.ts';
 import { STREAM_FIELDS, type StreamObject, describeStream } from '../openai/stream-object.ts';
-import { stopAllStreams, stopStream, throwUnavailable } from './stop-streams.ts';
+import { stopAllStreams, stopStream, throwUnavailable } from '../streams/stop-streams.ts';
 
 /** `GET /v1/streams`: what the caller's key has open, oldest first. */
 export const streamList =

@@ -11,9 +11,13 @@ import type { Answer } from '../replies/answer.ts';
 import type { OpenedStream } from '../replies/open-stream.ts';
 import type { ResponseOptions } from '../replies/stream-response.ts';
 import { type ChatRecordings, storeChatRecordings } from './chat-recordings.ts';
-import type { Resume } from './resume-request.ts';
-import type { SpeechOpening } from './speech-plan.ts';
-import { type StreamRequest, answerByStream, configuredDeadlines } from './stream-route.ts';
+import type { Resume } from '../streams/resume-request.ts';
+import type { SpeechOpening } from '../speech/speech-plan.ts';
+import {
+  type StreamRequest,
+  answerByStream,
+  configuredDeadlines,
+} from '../streams/answer-by-stream.ts';
 
 /** Who speaks the answer; of a silent one only what its job is told. */
 export interface ChatVoice {

@@ -2,7 +2,7 @@ import type { ChatJob } from '@antiphon/shared/jobs/job-catalog';
 import type { GatewayContext } from '../gateway-context.ts';
 import { chooseVoice } from '../openai/speech-request.ts';
 import type { ChatVoice } from './chat-stream.ts';
-import { planSpeech } from './speech-plan.ts';
+import { planSpeech } from '../speech/speech-plan.ts';
 
 export interface AskedVoice {
   /** Left out: the engine's first. */
