@@ -4,6 +4,7 @@ import {
   SAMPLE_RATE_HZ,
 } from '@antiphon/shared/audio/audio-format';
 import { withFlacLength } from '@antiphon/shared/audio/flac-encoder';
+import { concatenate } from '@antiphon/shared/audio/pcm';
 import { wavHeader } from '@antiphon/shared/audio/wav';
 import type { EncoderPool } from './encoder-pool.ts';
 
@@ -27,8 +28,8 @@ async function* wholeWav(pcm: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Ar
     parts.push(part);
     dataBytes += part.byteLength;
   }
-  yield wavHeader({ sampleRateHz: SAMPLE_RATE_HZ, dataBytes });
-  yield* parts;
+  // In one piece: each write to disk is a turn of the thread pool.
+  yield concatenate([wavHeader({ sampleRateHz: SAMPLE_RATE_HZ, dataBytes }), ...parts]);
 }
 
 /** The same [ffprobe shows no length, and players cannot seek, in what is sent as it is made]. */

@@ -76,10 +76,10 @@ export async function openDiskBlobStore(directory: string): Promise<BlobStore> {
       // Two writers of one blob do not meet before the last step, which is one.
       const temporary = join(directory, `${blobId}.${randomUUID()}.part`);
       try {
-        await pipeline(source, createWriteStream(temporary, { mode: 0o600 }));
-        const { size } = await stat(temporary);
+        const file = createWriteStream(temporary, { mode: 0o600 });
+        await pipeline(source, file);
         await rename(temporary, join(directory, blobId));
-        return { blobId, sizeBytes: size };
+        return { blobId, sizeBytes: file.bytesWritten };
       } catch (error) {
         await rm(temporary, { force: true });
         throw isFull(error) ? new VoiceError('storage_full', { cause: error }) : error;
