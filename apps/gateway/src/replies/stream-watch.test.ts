@@ -177,6 +177,25 @@ describe('a worker that died', () => {
     expect(await ended()).toBe('stream_interrupted');
   });
 
+  it('says the registry alone: its chat goes on while it was heard of just now', async () => {
+    const worker = await announce('llm-unheard');
+    const { claim, deliver, streamId, reader, watched } = await open({}, 'llm-unheard');
+    watch.delete(watched);
+    const logger = createLogger('gateway', 'fatal');
+    const patient = new StreamWatch({ log, directory, logger, reclaimMs: 60_000 });
+    patient.add(watched);
+    await (await claim()).append(text);
+    await deliver();
+    await worker.die();
+    const diedMs = performance.now();
+    expect(directory.isAlive('llm-unheard')).toBe(false);
+    await until(async () => (await log.state(streamId))?.['status'] !== 'open');
+    // 3 s, less what passed between its last word and its death.
+    expect(performance.now() - diedMs).toBeGreaterThan(2000);
+    patient.close();
+    reader.close();
+  });
+
   it('without output: its stream ends when nobody takes the job over', async () => {
     const worker = await announce('llm-silent');
     const { ended, claim, deliver } = await open({}, 'llm-silent');

@@ -4,11 +4,16 @@ import type { Logger } from '@antiphon/shared/runtime/logger';
 import type { StreamLog } from '@antiphon/shared/streams/stream-log';
 import type { WorkerDirectory } from '../models/worker-directory.ts';
 import { UntoldEnds } from './untold-ends.ts';
-import type { WatchedStream } from './watched-stream.ts';
+import type { Producer, WatchedStream } from './watched-stream.ts';
 
 const TICK_MS = 100;
 /** A restarted worker announces itself within this time, and the job is taken after all. */
 const UNSERVED_MS = 1000;
+/**
+ * Whoever claimed or wrote within this time lives, whatever the registry says: where Redis took no
+ * writes for a while, workers are heard there again after a heartbeat (2 s) and a look at it (1 s).
+ */
+const HEARD_MS = 3000;
 
 export interface WatchOptions {
   log: StreamLog;
@@ -81,7 +86,7 @@ export class StreamWatch {
     const nowMs = performance.now();
     for (const stream of this.#streams.keys()) {
       if (stream.ended || stream.reader.sawEnd) continue;
-      this.#endBrokenChat(stream);
+      this.#endBrokenChat(stream, nowMs);
       const error =
         overdue(stream, nowMs) ?? this.#unserved(stream, nowMs) ?? this.#lostWorker(stream, nowMs);
       if (error) {
@@ -113,10 +118,10 @@ export class StreamWatch {
    * An llm-worker that died in mid-answer: nobody can continue it. What is cut into phrases is still
    * spoken, and the error follows it.
    */
-  #endBrokenChat(stream: WatchedStream): void {
+  #endBrokenChat(stream: WatchedStream, nowMs: number): void {
     const chat = stream.producers.get('chat');
     if (!chat?.hasOutput || chat.ended || stream.hasUndelivered) return;
-    if (this.#options.directory.isAlive(chat.workerId) !== false) return;
+    if (!this.#isDead(chat, nowMs)) return;
     chat.ended = true;
     void this.end(stream, new VoiceError('stream_interrupted'), true);
   }
@@ -128,8 +133,7 @@ export class StreamWatch {
   #lostWorker(stream: WatchedStream, nowMs: number): VoiceError | undefined {
     for (const producer of stream.producers.values()) {
       if (producer.ended || stream.hasUndelivered) continue;
-      const alive = this.#options.directory.isAlive(producer.workerId);
-      if (alive !== false) {
+      if (!this.#isDead(producer, nowMs)) {
         producer.lostAtMs = undefined;
         continue;
       }
@@ -139,6 +143,12 @@ export class StreamWatch {
       }
     }
     return undefined;
+  }
+
+  #isDead({ workerId, heardAtMs }: Producer, nowMs: number): boolean {
+    const { directory, reclaimMs } = this.#options;
+    if (nowMs - heardAtMs < Math.min(HEARD_MS, reclaimMs)) return false;
+    return directory.isAlive(workerId) === false;
   }
 }
 

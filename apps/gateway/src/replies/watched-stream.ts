@@ -3,10 +3,12 @@ import type { StreamEntry, StreamEvent } from '@antiphon/shared/streams/stream-e
 import type { StreamReader } from '@antiphon/shared/streams/stream-reader';
 import { StreamTally } from '../metrics/stream-tally.ts';
 
-interface Producer {
+export interface Producer {
   workerId: string;
   hasOutput: boolean;
   ended: boolean;
+  /** When its worker last claimed or wrote. */
+  heardAtMs: number;
   /** When its worker was first seen dead. */
   lostAtMs: number | undefined;
 }
@@ -206,7 +208,11 @@ export class WatchedStream {
     if (stage === 'tts' && !this.producers.has(producer)) this.phrasesClaimed += 1;
     if (this.#phrasesCut > this.phrasesClaimed) this.#waitFor('tts', Infinity);
     const hasOutput = lastIndex > 0;
-    this.producers.set(producer, { workerId, hasOutput, ended: false, lostAtMs: undefined });
+    const heardAtMs = performance.now();
+    this.producers.set(producer, {
+      ...{ workerId, hasOutput, ended: false, heardAtMs },
+      lostAtMs: undefined,
+    });
   }
 
   #noteRecording(): void {
@@ -220,6 +226,7 @@ export class WatchedStream {
     const producer = this.producers.get(producerOf(event) ?? '');
     if (!producer) return;
     producer.hasOutput = true;
+    producer.heardAtMs = performance.now();
     producer.ended ||= ENDS.has(event.type);
   }
 }
