@@ -54,7 +54,8 @@ llm-worker and Redis, timed from its creation to its last file; every line was t
 loop calls the same engine in one process with as many threads on every fifth of the same sentences and
 throws the sound away, once before and once after the batch; the ratio is of the times of a line, to the
 median of both. *First audio*: a request for
-speech by one client, again and again, to its first byte of sound, on the idle stack and beside a batch.`;
+speech by one client, again and again, to its first byte of sound, beside a batch, and on the idle stack before
+and after all of it.`;
 
 /** The section on batches of \`bench/results.md\`. */
 export function batchSection(results: BatchCaseResult[]): string {

@@ -70,6 +70,8 @@ async function measure({ base, programs, batchCase }: Measuring): Promise<BatchC
   };
   bareMsPerLine.push((await bareLoopMs(bareTexts)) / bareLines);
   const besideFirstAudioMs = await askBeside(base, { texts, requests });
+  // Before and after, as the bare loop: minutes lie between, in which a machine may grow slower.
+  idleFirstAudioMs.push(...(await askMany(base, requests)));
   const firstAudio = { idleFirstAudioMs, besideFirstAudioMs };
   return { title, name, threads: THREADS, batch, bareMsPerLine, ...firstAudio };
 }
