@@ -62,13 +62,18 @@ const open = async (player?: AudioPlayer, environment: NodeJS.ProcessEnv = {}) =
   gateway = await openTestGateway(redis.url, environment, player ? { player } : {});
 };
 const user = { role: 'user', content: 'hi' };
-const ask = (extra: object = {}, init: RequestInit = {}) =>
-  fetch(`${gateway.url}/api/openai`, {
+/** Held to the end: a body that nobody holds is given up by garbage collection, and its client has left. */
+const asked: Response[] = [];
+async function ask(extra: object = {}, init: RequestInit = {}): Promise<Response> {
+  const response = await fetch(`${gateway.url}/api/openai`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ messages: [user], ...extra }),
     ...init,
   });
+  asked.push(response);
+  return response;
+}
 const post = (path: string) => fetch(`${gateway.url}${path}`, { method: 'POST' });
 const look = async (streamId: string) =>
   (await (await fetch(`${gateway.url}/v1/streams/${streamId}`)).json()) as StreamObject;
