@@ -72,7 +72,16 @@ const startsOf = (sentence: string): Tone[] => {
   const words = sentence.split(' ');
   return words.map((_, index) => toneOf(words.slice(0, words.length - index).join(' ')));
 };
-const SAID = SENTENCES.map(startsOf);
+const SAID = SENTENCES.flatMap((sentence, index) =>
+  startsOf(sentence).map((tone) => ({ tone, index })),
+);
+
+/** Which sentence is heard, the one whose tone is nearest; -1: none. */
+function sentenceOf(heard: Tone): number {
+  const distance = ({ tone }: { tone: Tone }) => Math.abs(tone.hz - heard.hz);
+  const near = SAID.filter(({ tone }) => isToneOf(heard, tone));
+  return near.toSorted((one, other) => distance(one) - distance(other))[0]?.index ?? -1;
+}
 
 /** Each phrase is heard once, in order; at a good end all are, but for those told as failed. */
 function spokenViolations(answer: SeenAnswer, mayBreak: boolean): string[] {
@@ -81,7 +90,7 @@ function spokenViolations(answer: SeenAnswer, mayBreak: boolean): string[] {
   let count = 0;
   for (const tone of tonesIn(Buffer.from(answer.fragments.join(''), 'base64'))) {
     if (tone.seconds < SHORTEST_SECONDS) continue;
-    const index = SAID.findIndex((starts) => starts.some((one) => isToneOf(tone, one)));
+    const index = sentenceOf(tone);
     if (index <= last)
       found.push(
         `phrase ${index} (${tone.hz.toFixed(0)} Hz for ${tone.seconds} s) is heard behind phrase ${last}`,

@@ -1,5 +1,6 @@
+import { spokenPcm } from '@antiphon/testing/openai-server/speech';
 import { describe, expect, it } from 'vitest';
-import { type Asked, TOKENS, reportOf } from '../chaos/report.ts';
+import { type Asked, SENTENCES, TOKENS, reportOf } from '../chaos/report.ts';
 import type { SeenAnswer } from './seen-answer.ts';
 
 const whole: SeenAnswer = {
@@ -15,6 +16,12 @@ const answered = (change: Partial<SeenAnswer> = {}): Asked => ({
 });
 const cut = { contents: ['t0 '], finishReasons: [] };
 const broken = answered({ ...cut, ends: ['broken'] });
+/** As a tts-worker ends what the engine broke off: in 2.5 ms from the last sample to zero. */
+function fading(pcm: Buffer): Buffer {
+  const last = pcm.readInt16LE(pcm.length - 2);
+  const fade = Int16Array.from({ length: 60 }, (_, index) => last * (1 - (index + 1) / 60));
+  return Buffer.concat([pcm, new Uint8Array(fade.buffer)]);
+}
 const found = (...asked: Asked[]) => reportOf(asked, []).violations;
 
 describe('a report of chaos', () => {
@@ -29,6 +36,20 @@ describe('a report of chaos', () => {
     expect(found(...asked)).toHaveLength(1);
     const spoken = { ...broken, spoken: true };
     expect(found(answered(), spoken)).toHaveLength(1);
+  });
+
+  it('knows a first word for the sentence that it begins', () => {
+    const [first = '', second = ''] = SENTENCES;
+    const heardOf = (...texts: string[]) => {
+      const sound = texts.flatMap((text) => [fading(spokenPcm(text)), Buffer.alloc(12_000)]);
+      const fragments = [Buffer.concat(sound).toString('base64')];
+      return { ...answered({ ...cut, ends: ['error:x'], fragments }), spoken: true };
+    };
+    for (const word of ['This', 'This sentence', 'This sentence is'])
+      expect(found(answered(), heardOf(first, word))).toEqual([]);
+    expect(found(answered(), heardOf(first, second, 'The'))).toEqual([]);
+    expect(found(answered(), heardOf(first, 'Good'))).toHaveLength(1);
+    expect(found(answered(), heardOf(first, second, first))).toHaveLength(1);
   });
 
   it('takes no internal error for an end', () => {

@@ -33,9 +33,10 @@ function measure(samples: Int16Array): Tone {
   for (let at = 1; at < samples.length; at += 1) {
     if ((samples[at - 1] ?? 0) < 0 !== (samples[at] ?? 0) < 0) crossings.push(at);
   }
-  // From the first to the last: the silence around the tone is not counted.
-  const waves = (crossings.length - 1) / 2;
-  const waveSamples = (crossings.at(-1) ?? 0) - (crossings[0] ?? 0);
+  // From the first to the last but one: the silence around the tone is not counted, and of one that
+  // was broken off the last crossing is where its fade of 2.5 ms ends, no half wave behind the others.
+  const waves = (crossings.length - 2) / 2;
+  const waveSamples = (crossings.at(-2) ?? 0) - (crossings[0] ?? 0);
   return { hz: (waves / waveSamples) * SAMPLE_RATE_HZ, seconds: samples.length / SAMPLE_RATE_HZ };
 }
 
