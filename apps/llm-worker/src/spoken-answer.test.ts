@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { VoiceError } from '@antiphon/shared/errors/voice-error';
 import type { ChatJob } from '@antiphon/shared/jobs/job-catalog';
 import { JobProducer } from '@antiphon/shared/queue/job-producer';
@@ -320,10 +319,12 @@ describe('a stream that takes no more', () => {
 
   it('for one entry: none follows it', async () => {
     const { streamId, answer } = await open();
+    const refused = async () => /errorstat_OOM:count=\d+/.exec(await redis.info('errorstats'))?.[0];
+    const before = await refused();
     await redis.config('SET', 'maxmemory', '1');
     await answer.push(`${SENTENCES[0]} ${SENTENCES[1]} ${SENTENCES[2]} And`);
+    await until(async () => (await refused()) !== before, { what: 'an entry is refused' });
     await redis.config('SET', 'maxmemory', '0');
-    await delay(50); // the refusal is here, and Redis takes entries again
     await expect(answer.flush()).rejects.toMatchObject({ code: 'storage_full' });
     expect((await writtenIn(streamId)).phrases).toEqual([]);
     expect((await log.state(streamId))?.['waiting']).toBeUndefined();

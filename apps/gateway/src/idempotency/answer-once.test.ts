@@ -6,7 +6,9 @@ import { openRedis, whenReady } from '@antiphon/shared/queue/redis';
 import type { ScriptedRedis } from '@antiphon/shared/streams/stream-scripts';
 import { expectError } from '@antiphon/testing/error-envelope';
 import { type RedisServer, startRedis } from '@antiphon/testing/redis';
+import { type S3Server, startS3Server } from '@antiphon/testing/s3-server';
 import { type ScriptedWorker, startScriptedWorker } from '@antiphon/testing/scripted-worker';
+import { type TcpProxy, startTcpProxy } from '@antiphon/testing/tcp-proxy';
 import { until } from '@antiphon/testing/until';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readEvents } from '../testing/read-events.ts';
@@ -22,6 +24,7 @@ const KEY = 'key-of-tenant-a-0123456789';
 const OTHER_KEY = 'key-of-tenant-b-0123456789';
 /** Above the pauses of a busy machine: clients come back within it. */
 const GRACE_MS = 1500;
+const environment = { API_KEYS: `${KEY},${OTHER_KEY}`, RESUME_GRACE_MS: String(GRACE_MS) };
 
 let server: RedisServer;
 let redis: ScriptedRedis;
@@ -51,7 +54,6 @@ beforeAll(async () => {
     ...{ redisUrl, kind: 'transcription', announced: { models: ['whisper-1'] } },
     handler: hearOneSegment,
   });
-  const environment = { API_KEYS: `${KEY},${OTHER_KEY}`, RESUME_GRACE_MS: String(GRACE_MS) };
   first = await openTestGateway(redisUrl, environment);
   second = await openTestGateway(redisUrl, environment);
 });
@@ -185,36 +187,53 @@ describe('the same key and the same request', () => {
 });
 
 describe('a request that prepares its stream for long', () => {
-  /** Its body is too large for a job, and its store is slow. */
+  /** Its body is too large for a job, and the network to its store stands still. */
   const large = { messages: [{ role: 'user', content: 'x'.repeat(300_000) }] };
   const nameOfKey = async () => {
     const hash = createHash('sha256').update(key).digest('hex');
     return until(async () => (await redis.keys(`antiphon:idempotency:*:${hash}`))[0]);
   };
-  let stored: PromiseWithResolvers<void>;
+  let s3: S3Server;
+  let network: TcpProxy;
+  let slow: TestGateway;
 
-  beforeEach(() => {
-    stored = Promise.withResolvers();
-    const { blobs } = first.context;
-    const put = blobs.put.bind(blobs);
-    vi.spyOn(blobs, 'put').mockImplementation(async (bytes) => {
-      await stored.promise;
-      return put(bytes);
+  beforeAll(async () => {
+    s3 = await startS3Server();
+    const endpoint = new URL(s3.environment['S3_ENDPOINT'] ?? '');
+    network = await startTcpProxy(Number(endpoint.port));
+    endpoint.port = String(network.port);
+    slow = await openTestGateway(server.url, {
+      ...environment,
+      ...s3.environment,
+      S3_ENDPOINT: endpoint.href,
     });
   });
-  afterEach(() => {
+  beforeEach(() => network.setMode({ type: 'blackhole' }));
+  const stored = () => network.setMode({ type: 'pass' });
+  afterEach(async () => {
     vi.useRealTimers();
-    vi.restoreAllMocks();
+    stored();
+    await until(() => slow.context.watch.streams.size === 0, { what: 'no stream under watch' });
+  });
+  afterAll(async () => {
+    await slow?.close();
+    await network?.close();
+    await s3?.close();
   });
 
   it('is waited for, whatever the clock of another gateway says', async () => {
-    const once = chat(large);
-    await nameOfKey();
+    const once = chat(large, { gateway: slow });
+    const name = await nameOfKey();
+    const monitor = await redis.monitor();
+    let looks = 0;
+    monitor.on('monitor', (_seconds: string, [command, of]: string[]) => {
+      if (command?.toLowerCase() === 'get' && of === name) looks += 1;
+    });
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
-    const look = vi.spyOn(second.context.idempotency, 'claim');
     const again = chat(large, { gateway: second });
-    await until(() => look.mock.calls.length > 2, { what: 'the second waits for the first' });
-    stored.resolve();
+    await until(() => looks > 2, { what: 'the second waits for the first' });
+    monitor.disconnect();
+    stored();
     const [answer, joined] = await Promise.all([once, again]);
     expect(await joined.text()).toBe(await answer.text());
     expect(joined.headers.get('idempotent-replayed')).toBe('true');
@@ -222,7 +241,7 @@ describe('a request that prepares its stream for long', () => {
   });
 
   it('keeps its key until then, and after that its stream does', async () => {
-    const once = chat(large);
+    const once = chat(large, { gateway: slow });
     const name = await nameOfKey();
     let lifeMs = await redis.pttl(name);
     const grew = async () => {
@@ -231,21 +250,21 @@ describe('a request that prepares its stream for long', () => {
       return lifeMs > before;
     };
     await until(grew, { what: 'the key is renewed' });
-    stored.resolve();
+    stored();
     await (await once).text();
     expect(await redis.pttl(name)).toBeGreaterThan(60_000);
   });
 
   it('is refused when it has lost its key, for another try', async () => {
-    const once = chat(large);
+    const once = chat(large, { gateway: slow });
     await redis.del(await nameOfKey());
-    stored.resolve();
+    stored();
     const refused = await once;
     expect(refused.headers.get('x-should-retry')).toBe('true');
     await expectError(refused, {
       ...{ status: 503, code: 'queue_unavailable', type: 'service_unavailable_error' },
     });
-    expect(await (await chat(large)).text()).toContain('Hello.');
+    expect(await (await chat(large, { gateway: slow })).text()).toContain('Hello.');
     expect(llm.jobs).toHaveLength(1);
   });
 });
